@@ -1,0 +1,1 @@
+"""The agent: policies, tools, the loop and its services."""

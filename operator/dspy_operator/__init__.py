@@ -1,0 +1,1 @@
+"""The operator: AgentSession, EnvTask, AgentPool and TrainingJob become pods and jobs."""
