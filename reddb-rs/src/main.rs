@@ -1,0 +1,3 @@
+//! The `reddb` binary.
+
+fn main() {}
