@@ -1,0 +1,133 @@
+"""What every tool is, and the helpers that they share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from threading import Lock
+from typing import Any, ClassVar
+
+from dspy_agent.core.policy import Task
+from dspy_agent.core.runner import ExecResult
+from dspy_agent.core.workspace import Workspace
+from dspy_agent.errors import ToolError
+
+
+def _ignore() -> None:
+    return None
+
+
+@dataclass
+class ToolContext:
+    """What a tool may touch: the session's task and workspace, and the count of candidates that ran.
+
+    `on_candidate` is called when a candidate (a trial or a check of the current state) starts.
+    """
+
+    task: Task
+    workspace: Workspace
+    concurrency: int = 2
+    candidates_run: int = 0
+    on_candidate: Callable[[], None] = _ignore
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def candidate_ran(self) -> None:
+        """Count one candidate; called from a trial's threads too."""
+        with self._lock:
+            self.candidates_run += 1
+        self.on_candidate()
+
+
+class Tool(ABC):
+    """One tool; `parameters` are JSON schema properties, `required` the names that must be given.
+
+    `turns` is what a call costs of the budget's turns; `mutates` marks calls that a restart has to apply again.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    parameters: ClassVar[Mapping[str, Any]]
+    required: ClassVar[tuple[str, ...]] = ()
+    turns: ClassVar[int] = 0
+    mutates: ClassVar[bool] = False
+
+    @abstractmethod
+    def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The observation's value, bounded in size. Raises ToolError for what the policy can do something about."""
+
+
+def clean_path(path: object) -> str:
+    """A relative path inside the workspace. The runner refuses escapes too; this names the reason."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ToolError("PathInvalid", "Give the path of a file relative to the workspace.")
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+        raise ToolError("PathInvalid", f"{path!r} leaves the workspace; give a path relative to it.")
+    return str(pure)
+
+
+def is_protected(path: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a protectedPaths pattern covers the path: `tests/`, `tests/**`, `*.lock` or an exact path."""
+    return any(_matches(path, pattern.removeprefix("./")) for pattern in patterns)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    folder = pattern.removesuffix("**").removesuffix("/")
+    if fnmatchcase(path, pattern) or fnmatchcase(path, pattern.removeprefix("**/")):
+        return True
+    return not folder or path == folder or path.startswith(folder + "/")
+
+
+def read_text(workspace: Workspace, path: str) -> str:
+    """A file as text; line ends are kept as they are."""
+    try:
+        return workspace.read(path).decode()
+    except UnicodeDecodeError as error:
+        raise ToolError("NotText", f"{path} is not UTF-8 text.") from error
+
+
+def text_argument(arguments: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    """A string argument; ToolError when it is missing or of another type."""
+    value = arguments.get(name, default)
+    if value is None:
+        value = default
+    if not isinstance(value, str):
+        raise ToolError("ArgumentInvalid", f"Give {name} as a string.")
+    return value
+
+
+def number_argument(arguments: Mapping[str, Any], name: str, default: float) -> float:
+    """A positive number."""
+    value = arguments.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise ToolError("ArgumentInvalid", f"Give {name} as a number above 0.")
+    return float(value)
+
+
+def argv_argument(arguments: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """An argument array with at least the command."""
+    value = arguments.get(name)
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(part, str) for part in value):
+        raise ToolError(
+            "ArgumentInvalid", f"Give {name} as a list of strings: the command and its arguments."
+        )
+    return tuple(value)
+
+
+def exec_value(result: ExecResult, keep_characters: int) -> dict[str, Any]:
+    """An ExecResult as an observation's value: tails of the output, and the true totals in bytes."""
+    return {
+        "exit_code": result.exit_code,
+        "signal": result.signal,
+        "reason": result.reason,
+        "stdout_tail": result.stdout[-keep_characters:],
+        "stderr_tail": result.stderr[-keep_characters:],
+        "stdout_bytes": result.stdout_bytes,
+        "stderr_bytes": result.stderr_bytes,
+        "seconds": round(result.seconds, 6),
+    }

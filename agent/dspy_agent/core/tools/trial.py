@@ -1,0 +1,180 @@
+"""trial: run candidates, each in its own fork, and report how each ended. The workspace itself never changes.
+
+    ToolCall("trial", {
+        "candidates": [{"edits": [{"path": "a.py", "content": "..."}]}],   # whole new content; null deletes
+        "files": [{"path": ".probe/sitecustomize.py", "content": "..."}],  # written to every fork, may be protected
+        "command": ["python", "-m", "pytest", "-x"],                       # default: the task's check
+        "timeout_seconds": 30, "env": {}, "keep_output_bytes": 4000, "concurrency": 2,
+        "collect": ["coverage.json"], "collect_limit_bytes": 1048576, "stop_on_pass": False,
+    })
+    → {"results": [{"exit_code", "signal", "reason", "stdout_tail", "stderr_tail", "stdout_bytes", "stderr_bytes",
+                    "seconds", "collected": {"coverage.json": "text" | null}} | null, ...],
+       "run": how many ran, "passed": [index, ...]}
+
+Only `candidates` is needed. Results are in the candidates' order; with stop_on_pass those that did not start are
+null. Forks start from the current state, edits included; an empty `edits` list probes it. A candidate that edits a
+protected path is refused as the edit tool would; `files` may lie anywhere because they never leave the fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Event
+from typing import Any, ClassVar
+
+from dspy_agent.core.runner import Command
+from dspy_agent.core.tools.base import (
+    Tool,
+    ToolContext,
+    argv_argument,
+    clean_path,
+    exec_value,
+    is_protected,
+    number_argument,
+)
+from dspy_agent.errors import RunnerRequestError, ToolError
+
+KEEP_OUTPUT_BYTES = 4000
+MAX_KEEP_OUTPUT_BYTES = 64 * 1024
+COLLECT_LIMIT_BYTES = 1024 * 1024
+MAX_COLLECT_LIMIT_BYTES = 4 * 1024 * 1024
+MAX_CANDIDATES = 256
+MAX_CONCURRENCY = 64
+
+Files = tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A parsed call."""
+
+    candidates: tuple[Files, ...]
+    files: Files
+    command: Command
+    keep_output_bytes: int
+    collect: tuple[str, ...]
+    collect_limit_bytes: int
+    concurrency: int
+    stop_on_pass: bool
+
+
+class Trial(Tool):
+    """Verify candidates side by side; see the module's docstring for the shapes."""
+
+    name = "trial"
+    description = (
+        "Try candidates, each a set of whole-file edits, in separate copies of the workspace; run the check (or "
+        "command) in each and report how each ended. The workspace does not change."
+    )
+    parameters: ClassVar[Mapping[str, Any]] = {
+        "candidates": {
+            "type": "array",
+            "description": 'list of {"edits": [{"path": ..., "content": ...}]}',
+            "items": {"type": "object"},
+        },
+        "command": {"type": "array", "items": {"type": "string"}, "description": "default: the check"},
+        "stop_on_pass": {"type": "boolean", "description": "start no more after one passed"},
+    }
+    required = ("candidates",)
+    turns = 1
+
+    def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        plan = _parse(context, arguments)
+        stop = Event()
+        with ThreadPoolExecutor(plan.concurrency, thread_name_prefix="trial") as pool:
+            futures = [pool.submit(_run_one, context, plan, candidate, stop) for candidate in plan.candidates]
+            try:
+                results = [future.result() for future in futures]
+            except BaseException:
+                stop.set()
+                raise
+        passed = [index for index, result in enumerate(results) if result and result["exit_code"] == 0]
+        return {"results": results, "run": sum(result is not None for result in results), "passed": passed}
+
+
+def _run_one(context: ToolContext, plan: _Plan, candidate: Files, stop: Event) -> dict[str, Any] | None:
+    if stop.is_set():
+        return None
+    workspace = context.workspace
+    with workspace.fork() as fork:
+        for path, content in plan.files + candidate:
+            workspace.put(fork, path, content)
+        context.candidate_ran()
+        result = workspace.runner.execute(plan.command, fork)
+        if plan.stop_on_pass and result.exit_code == 0:
+            stop.set()
+        value = exec_value(result, plan.keep_output_bytes)
+        value["collected"] = {path: _collect(context, plan, fork, path) for path in plan.collect}
+    return value
+
+
+def _collect(context: ToolContext, plan: _Plan, fork: str, path: str) -> str | None:
+    """A file that the command left behind; None when there is none or it is larger than the limit."""
+    try:
+        content = context.workspace.runner.read_file(path, fork)
+    except RunnerRequestError as error:
+        if error.code == "FileNotFound":
+            return None
+        raise
+    return content.decode(errors="replace") if len(content) <= plan.collect_limit_bytes else None
+
+
+def _parse(context: ToolContext, arguments: Mapping[str, Any]) -> _Plan:
+    candidates = arguments.get("candidates")
+    if not isinstance(candidates, list) or not 1 <= len(candidates) <= MAX_CANDIDATES:
+        raise ToolError("ArgumentInvalid", f"Give candidates as a list of 1 to {MAX_CANDIDATES} objects.")
+    keep = int(number_argument(arguments, "keep_output_bytes", KEEP_OUTPUT_BYTES))
+    limit = int(number_argument(arguments, "collect_limit_bytes", COLLECT_LIMIT_BYTES))
+    concurrency = int(number_argument(arguments, "concurrency", context.concurrency))
+    return _Plan(
+        candidates=tuple(_candidate(context, candidate) for candidate in candidates),
+        files=_files(arguments.get("files") or []),
+        command=_command(context, arguments, keep),
+        keep_output_bytes=min(keep, MAX_KEEP_OUTPUT_BYTES),
+        collect=tuple(clean_path(path) for path in arguments.get("collect") or []),
+        collect_limit_bytes=min(limit, MAX_COLLECT_LIMIT_BYTES),
+        concurrency=min(concurrency, MAX_CONCURRENCY, len(candidates)),
+        stop_on_pass=arguments.get("stop_on_pass") is True,
+    )
+
+
+def _command(context: ToolContext, arguments: Mapping[str, Any], keep_output_bytes: int) -> Command:
+    argv = context.task.check if arguments.get("command") is None else argv_argument(arguments, "command")
+    env = arguments.get("env") or {}
+    if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
+        raise ToolError("ArgumentInvalid", "Give env as an object of strings.")
+    return Command(
+        argv=argv,
+        timeout_seconds=number_argument(arguments, "timeout_seconds", context.task.check_timeout_seconds),
+        env=env,
+        # The runner keeps the head and the tail; twice the tail leaves the whole tail in its second half.
+        output_limit_bytes=max(2 * keep_output_bytes, 1024),
+    )
+
+
+def _candidate(context: ToolContext, candidate: object) -> Files:
+    edits = candidate.get("edits") if isinstance(candidate, dict) else None
+    if edits is None:
+        raise ToolError("ArgumentInvalid", 'Each candidate is an object {"edits": [{"path", "content"}]}.')
+    files = _files(edits)
+    for path, _ in files:
+        if is_protected(path, context.task.protected_paths):
+            raise ToolError("PathProtected", f"{path} is protected by the task; change another file.")
+    return files
+
+
+def _files(items: object) -> Files:
+    if not isinstance(items, list):
+        raise ToolError("ArgumentInvalid", 'Files are a list of {"path", "content"}.')
+    return tuple(_file(item) for item in items)
+
+
+def _file(item: object) -> tuple[str, bytes | None]:
+    content = item.get("content", 0) if isinstance(item, dict) else 0
+    if not isinstance(item, dict) or not (content is None or isinstance(content, str)):
+        raise ToolError(
+            "ArgumentInvalid", 'Each file is {"path", "content"}; null as content deletes the file.'
+        )
+    return clean_path(item.get("path")), None if content is None else content.encode()

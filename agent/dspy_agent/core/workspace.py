@@ -1,0 +1,75 @@
+"""A session's workspace on the runner: `main`, which only edits change, and forks, in which everything runs.
+
+Commands run in forks that are reset afterwards, so that what they write (caches, build outputs, a test's leftovers)
+never reaches the patch and a restart can rebuild the state from the recorded edits alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from dspy_agent.core.runner import MAIN, Command, Diff, ExecResult, Runner
+
+
+class Workspace:
+    """`main`, the fork `base` of its untouched state, the edits made since, and a pool of forks of `base`."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.base = runner.fork(MAIN)
+        self._edits: dict[str, bytes | None] = {}
+        self._idle: list[str] = []
+        self._lock = Lock()
+
+    def read(self, path: str) -> bytes:
+        """Content of a file, edits included."""
+        return self.runner.read_file(path)
+
+    def write(self, path: str, content: bytes | None) -> None:
+        """Change `main`; None deletes the file."""
+        _put(self.runner, path, content, MAIN)
+        self._edits[path] = content
+
+    def diff(self) -> Diff:
+        """What the edits changed."""
+        return self.runner.diff(self.base, MAIN)
+
+    def execute(self, command: Command) -> ExecResult:
+        """Run a command in a fork that has the edits made so far."""
+        with self.fork() as fork:
+            return self.runner.execute(command, fork)
+
+    @contextmanager
+    def fork(self) -> Iterator[str]:
+        """A fork of the current state; whatever happens in it is undone. Safe to use from several threads."""
+        fork = self._take()
+        try:
+            for path, content in self._edits.items():
+                self.put(fork, path, content)
+            yield fork
+        except BaseException:
+            # Its state is unknown and the runner may be gone: drop it instead of hiding the error behind a reset.
+            raise
+        else:
+            self.runner.reset_fork(fork)
+            with self._lock:
+                self._idle.append(fork)
+
+    def put(self, fork: str, path: str, content: bytes | None) -> None:
+        """Write a file into a fork; None deletes it."""
+        _put(self.runner, path, content, fork)
+
+    def _take(self) -> str:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self.runner.fork(self.base)
+
+
+def _put(runner: Runner, path: str, content: bytes | None, workspace: str) -> None:
+    if content is None:
+        runner.delete_file(path, workspace)
+    else:
+        runner.write_file(path, content, workspace)
