@@ -7,47 +7,49 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from tools.progress import stage
+from tools.common.paths import REPOSITORY
+from tools.common.process import ToolError, run
+from tools.common.progress import Progress
 
-ROOT = Path(__file__).resolve().parent.parent
-BINARIES = ROOT / "dist" / "bin"
+BINARIES = REPOSITORY / "dist" / "bin"
 RUST_TARGET = "x86_64-unknown-linux-musl"  # static: the runner is copied into images that have any libc or none
+LONGEST_BUILD_SECONDS = 1800
 
 
 def main() -> int:
+    progress = Progress()
     BINARIES.mkdir(parents=True, exist_ok=True)
     try:
-        with stage("build env-runner and reddb (Rust)"):
+        with progress.step("building env-runner and reddb (Rust)"):
             build_rust()
-        with stage("build orchestrator (Go)"):
+        with progress.step("building orchestrator (Go)"):
             build_go()
-    except subprocess.CalledProcessError as error:
-        print(f"the build failed: {' '.join(error.cmd)} ended with {error.returncode}", file=sys.stderr)
+    except ToolError as error:
+        print(error, file=sys.stderr)
         return 1
     return 0
 
 
 def build_rust() -> None:
-    subprocess.run(
+    run(
         ["cargo", "build", "--quiet", "--locked", "--release", "--target", RUST_TARGET, "--bins"],
-        cwd=ROOT,
-        check=True,
+        cwd=REPOSITORY,
+        timeout_seconds=LONGEST_BUILD_SECONDS,
     )
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / RUST_TARGET / "release"
+    target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / RUST_TARGET / "release"
     for name in ("env-runner", "reddb"):
         install(target / name, BINARIES / name)
 
 
 def build_go() -> None:
-    subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(BINARIES / "orchestrator"), "./cmd/orchestrator"],
-        cwd=ROOT / "orchestrator-go",
+    run(
+        ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", BINARIES / "orchestrator", "./cmd/orchestrator"],
+        cwd=REPOSITORY / "orchestrator-go",
         env={**os.environ, "CGO_ENABLED": "0"},
-        check=True,
+        timeout_seconds=LONGEST_BUILD_SECONDS,
     )
 
 
