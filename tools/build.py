@@ -15,7 +15,9 @@ from tools.common.process import ToolError, run
 from tools.common.progress import Progress
 
 BINARIES = REPOSITORY / "dist" / "bin"
-RUST_TARGET = "x86_64-unknown-linux-musl"  # static: the runner is copied into images that have any libc or none
+RUST_TARGET = (
+    "x86_64-unknown-linux-musl"  # static: the runner is copied into images that have any libc or none
+)
 LONGEST_BUILD_SECONDS = 1800
 
 

@@ -19,7 +19,9 @@ EXPORTERS: dict[str, list[str]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where a committed export is old")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail where a committed export is old"
+    )
     check = parser.parse_args().check
     stale = [service for service in EXPORTERS if not refresh(service, check=check)]
     if stale:

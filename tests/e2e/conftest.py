@@ -1,0 +1,86 @@
+"""One cluster with the chart on it for all end-to-end tests; removed at the end, passed or not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster_servers import GIT_SERVER
+from tests.e2e.cluster_servers import scripted_model as scripted_model_manifests
+from tests.e2e.kube import Kube
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = "e2e"
+RELEASE_NAMESPACE = "dspy-agent"
+NAMESPACE = "e2e"
+
+
+def tool(*argv: str, timeout: float = 900) -> str:
+    """Run one of the project's tools; its progress goes to the terminal, its answer comes back."""
+    done = subprocess.run(
+        [sys.executable, "-m", *argv],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=timeout,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Iterator[Path]:
+    tool("tools.cluster", "up", "--name", CLUSTER)
+    try:
+        path = Path(tool("tools.cluster", "kubeconfig", "--name", CLUSTER).strip())
+        tool("tools.install", "--name", CLUSTER)
+        yield path
+    finally:
+        tool("tools.cluster", "down", "--name", CLUSTER)
+
+
+@pytest.fixture(scope="session")
+def release(kubeconfig: Path) -> Kube:
+    return Kube(kubeconfig, RELEASE_NAMESPACE)
+
+
+@pytest.fixture(scope="session")
+def kube(kubeconfig: Path) -> Kube:
+    """The namespace of the tests, under the restricted Pod Security standard like any careful team's."""
+    found = Kube(kubeconfig, NAMESPACE)
+    found.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        }
+    )
+    return found
+
+
+@pytest.fixture(scope="session")
+def git_server(kube: Kube) -> str:
+    """URL of a git host in the cluster that serves `pages.git`."""
+    kube.apply(*GIT_SERVER)
+    kube.run("wait", "pod/git-server", "--for=condition=Ready", "--timeout=120s", timeout=130)
+    return f"http://git-server.{NAMESPACE}.svc:8000"
+
+
+@pytest.fixture(scope="session")
+def scripted_model(kube: Kube) -> str:
+    """URL of an OpenAI-compatible endpoint in the cluster whose answers are scripted: no model weights are to be had."""
+    kube.apply(*scripted_model_manifests())
+    kube.run("wait", "pod/scripted-model", "--for=condition=Ready", "--timeout=120s", timeout=130)
+    return f"http://scripted-model.{NAMESPACE}.svc:8000/v1"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def tools_on_path() -> None:
+    """kubectl and helm come from the cache, where `make setup` put them."""
+    cache = Path(os.environ.get("DSPY_CACHE") or Path.home() / ".cache" / "dspy-agent")
+    os.environ["PATH"] = f"{cache / 'bin'}{os.pathsep}{os.environ['PATH']}"

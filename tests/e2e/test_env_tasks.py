@@ -1,0 +1,74 @@
+"""EnvTasks in Pod mode: what a command did is told apart from what happened to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.kube import Kube, condition
+from tests.e2e.manifests import config_map, env_task
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+SMALL = {"template": {"resources": {"limits": {"memory": "96Mi"}}}}
+FORK_BOMB = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+EAT_MEMORY = "held = []\nwhile True: held.append(bytearray(8 << 20))"
+PRINT_A_GIGABYTE = "import sys\nfor _ in range(1024): sys.stdout.write('x' * (1 << 20))"
+KILL_MYSELF = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+
+# name: command, rest of the spec, condition that ends it, what its status must say
+OUTCOMES = {
+    "completes": (
+        ["echo", "hello"],
+        {},
+        "Complete",
+        {"exitCode": 0, "reason": "Completed", "stdoutTail": "hello\n"},
+    ),
+    "fails": (
+        ["python3", "-c", "import sys; sys.exit('no')"],
+        {},
+        "Failed",
+        {"exitCode": 1, "reason": "NonZeroExit", "stderrTail": "no\n"},
+    ),
+    "killed": (["python3", "-c", KILL_MYSELF], {}, "Failed", {"signal": 9}),
+    "times-out": (["sleep", "1000"], {"timeoutSeconds": 2}, "Failed", {"reason": "TimedOut"}),
+    "eats-memory": (["python3", "-c", EAT_MEMORY], SMALL, "Failed", {"reason": "OOMKilled"}),
+    "prints": (["python3", "-c", PRINT_A_GIGABYTE], {"timeoutSeconds": 120}, "Complete", {"exitCode": 0}),
+    "forks": (["python3", "-c", FORK_BOMB], {"timeoutSeconds": 5}, "Failed", {}),
+    "reads-input": (["cat"], {"stdin": "given"}, "Complete", {"stdoutTail": "given"}),
+    "has-env": (["printenv", "A"], {"env": [{"name": "A", "value": "b"}]}, "Complete", {"stdoutTail": "b\n"}),
+    "has-files": (
+        ["cat", "a.txt"],
+        {"workspace": {"configMapRef": {"name": "files"}}},
+        "Complete",
+        {"stdoutTail": "from a file"},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def tasks(kube: Kube) -> None:
+    kube.apply(config_map("files", {"a.txt": "from a file"}))
+    for name, (command, spec, _, _) in OUTCOMES.items():
+        kube.apply(env_task(name, *command, **spec))
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+@pytest.mark.usefixtures("tasks")
+def test_an_outcome_is_told_truthfully(kube: Kube, name: str) -> None:
+    _, _, ends_with, expected = OUTCOMES[name]
+    status = kube.wait("envtask", name, ends_with, seconds=240)["status"]
+    assert {key: status.get(key) for key in expected} == expected, kube.story("envtask", name)
+    assert len(status.get("stdoutTail", "")) <= 4096
+    assert "seccomp" in " ".join(status["isolation"])
+
+
+def test_an_image_that_does_not_exist_is_not_the_commands_failure(kube: Kube) -> None:
+    kube.apply(env_task("no-image", "true", template={"image": "localhost/no-such-image:0"}))
+    stalled = condition(kube.wait("envtask", "no-image", "Stalled"), "Stalled")
+    assert "no-such-image" in stalled["message"]
+    assert "exitCode" not in kube.get("envtask", "no-image")["status"]
+
+
+def test_what_is_not_there_yet_says_so(kube: Kube) -> None:
+    kube.apply(env_task("many", "true", completions=3))
+    assert condition(kube.wait("envtask", "many", "Stalled"), "Stalled")["reason"] == "NotImplemented"

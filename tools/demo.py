@@ -1,0 +1,112 @@
+"""The demo: a cluster, the chart on it, and an AgentSession that repairs a bug which once shipped in a real package.
+
+    python3 -m tools.demo [--example NAME] [--install-only]
+
+The cluster stays up afterwards; `make cluster-down` removes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tools.common.paths import REPOSITORY, tool
+from tools.common.process import ToolError, run
+from tools.common.progress import Progress
+from tools.demo_follow import follow
+from tools.install import NAMESPACE, install, restrict_namespace
+
+CLUSTER = "demo"
+DEMO_NAMESPACE = "demo"
+DEFAULT_EXAMPLE = "EXAMPLE"
+PYTHON = REPOSITORY / ".venv" / "bin" / "python"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--example", default=DEFAULT_EXAMPLE, help=f"a folder of examples/ (default: {DEFAULT_EXAMPLE})"
+    )
+    parser.add_argument("--install-only", action="store_true", help="stop when the chart is installed")
+    arguments = parser.parse_args()
+    progress = Progress()
+    try:
+        cluster_tool_live("up", "--name", CLUSTER)
+        kubeconfig = install(CLUSTER, progress)
+        if not arguments.install_only:
+            solved = repair(kubeconfig, arguments.example, progress)
+        tell_what_next(kubeconfig, arguments.example)
+    except ToolError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0 if arguments.install_only or solved else 1
+
+
+def repair(kubeconfig: Path, example: str, progress: Progress) -> bool:
+    """Apply the example's session, show how it goes and what came of it; return whether it was solved."""
+    session = REPOSITORY / "examples" / example / "session.yaml"
+    if not session.exists():
+        raise ToolError(f"There is no example {example!r}; examples/README.md lists them.")
+    restrict_namespace(kubeconfig, DEMO_NAMESPACE)
+    kubectl(kubeconfig, "delete", "agentsession", example, "--ignore-not-found", "--cascade=foreground")
+    with progress.step(f"fetching the release with the bug ({example})"):
+        workspace = run(
+            [PYTHON, "-m", "examples.prepare", example, "--configmap", DEMO_NAMESPACE], cwd=REPOSITORY
+        )
+    kubectl(kubeconfig, "apply", "--server-side", "-f", "-", stdin=workspace.encode())
+    progress.line(f"kubectl apply -f examples/{example}/session.yaml")
+    applied = time.monotonic()
+    kubectl(kubeconfig, "apply", "-f", str(session))
+    outcome = follow(lambda *words: kubectl(kubeconfig, *words), example, progress)
+    progress.line(f"{outcome} after {time.monotonic() - applied:.1f} s")
+    show(kubeconfig, example)
+    return outcome == "Solved"
+
+
+def show(kubeconfig: Path, session: str) -> None:
+    """The table row, the events in plain words, the check before and after, and the diff."""
+    print("\n$ kubectl get agentsessions", flush=True)
+    print(kubectl(kubeconfig, "get", "agentsessions"), flush=True)
+    command = [str(PYTHON.with_name("dspy-agent")), "session-show", session, "--namespace", DEMO_NAMESPACE]
+    print(f"$ {' '.join(['dspy-agent', *command[1:]])}", flush=True)
+    environment = {"KUBECONFIG": str(kubeconfig), "PATH": f"{tool('kubectl').parent}:/usr/bin:/bin"}
+    subprocess.run(command, env=environment, check=True, timeout=60)
+
+
+def tell_what_next(kubeconfig: Path, example: str) -> None:
+    print(f"""
+The cluster stays up. To look around:
+
+  export KUBECONFIG={kubeconfig} PATH={tool("kubectl").parent}:$PATH
+  kubectl get ags,envt,agp,tjob -A
+  kubectl explain agentsession.spec
+  kubectl -n {DEMO_NAMESPACE} describe agentsession {example}
+  kubectl -n {NAMESPACE} get pods
+
+To remove it all: make cluster-down""")
+
+
+def kubectl(kubeconfig: Path, *words: str, stdin: bytes | None = None) -> str:
+    return run(
+        [tool("kubectl"), "--kubeconfig", kubeconfig, "--namespace", DEMO_NAMESPACE, *words],
+        stdin=stdin,
+        timeout_seconds=120,
+    )
+
+
+def cluster_tool_live(verb: str, *arguments: str) -> None:
+    """Run a verb of tools.cluster with its progress on this terminal."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.cluster", verb, *arguments], cwd=REPOSITORY, stdout=subprocess.DEVNULL
+    )
+    if done.returncode:
+        raise ToolError(f"The cluster did not come up (tools.cluster {verb} ended with {done.returncode}).")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
