@@ -73,7 +73,7 @@ def git_server(kube: Kube) -> str:
 
 @pytest.fixture(scope="session")
 def scripted_model(kube: Kube) -> str:
-    """URL of an OpenAI-compatible endpoint in the cluster whose answers are scripted: no model weights are to be had."""
+    """URL of an OpenAI-compatible endpoint whose answers are scripted: a model's weights are not to be had here."""
     kube.apply(*scripted_model_manifests())
     kube.run("wait", "pod/scripted-model", "--for=condition=Ready", "--timeout=120s", timeout=130)
     return f"http://scripted-model.{NAMESPACE}.svc:8000/v1"

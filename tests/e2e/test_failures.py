@@ -11,16 +11,15 @@ from tests.e2e.manifests import BUGGY_FILES, config_map, session
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 
-# Slow enough that there is a middle, and it counts its runs where only this pod's runner can see them.
-SLOW_CHECK = [
-    "python3",
-    "-c",
-    "import subprocess, sys, time; time.sleep(1.0); sys.exit(subprocess.call([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', 'test_pages.py']))",
-]
+# Each run of the check takes a second more, so that a session has a middle to be hit in.
+SLOW_FILES = {
+    **BUGGY_FILES,
+    "conftest.py": "import time\n\n\ndef pytest_sessionstart(session):\n    time.sleep(1)\n",
+}
 
 
 def start(kube: Kube, name: str) -> None:
-    kube.apply(config_map(name, BUGGY_FILES), session(name, SLOW_CHECK))
+    kube.apply(config_map(name, SLOW_FILES), session(name))
     kube.wait("agentsession", name, "Ready")
 
 
