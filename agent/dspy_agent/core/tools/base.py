@@ -20,11 +20,16 @@ def _ignore() -> None:
     return None
 
 
+def _no_limit() -> float:
+    return float("inf")
+
+
 @dataclass
 class ToolContext:
     """What a tool may touch: the session's task and workspace, and the count of candidates that ran.
 
-    `on_candidate` is called when a candidate (a trial or a check of the current state) starts.
+    `on_candidate` is called when a candidate (a trial or a check of the current state) starts; `seconds_left` is the
+    budget's: no command may run longer.
     """
 
     task: Task
@@ -32,19 +37,28 @@ class ToolContext:
     concurrency: int = 2
     candidates_run: int = 0
     on_candidate: Callable[[], None] = _ignore
+    seconds_left: Callable[[], float] = _no_limit
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def candidate_ran(self) -> None:
-        """Count one candidate; called from a trial's threads too."""
-        with self._lock:
-            self.candidates_run += 1
+        """Count one candidate that is about to run; called from a trial's threads too."""
+        self.count_candidates(1)
         self.on_candidate()
+
+    def bounded_timeout(self, timeout_seconds: float) -> float:
+        """The timeout, but no longer than the budget lasts (at least 1 s, so that a result can say TimedOut)."""
+        return max(1.0, min(timeout_seconds, self.seconds_left()))
+
+    def count_candidates(self, count: int) -> None:
+        """Count candidates that ran, now or before a restart."""
+        with self._lock:
+            self.candidates_run += count
 
 
 class Tool(ABC):
     """One tool; `parameters` are JSON schema properties, `required` the names that must be given.
 
-    `turns` is what a call costs of the budget's turns; `mutates` marks calls that a restart has to apply again.
+    `turns` is what a call costs of the budget's turns; `mutates` marks calls whose arguments a restart needs in full.
     """
 
     name: ClassVar[str]
@@ -57,6 +71,10 @@ class Tool(ABC):
     @abstractmethod
     def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The observation's value, bounded in size. Raises ToolError for what the policy can do something about."""
+
+    def replay(self, context: ToolContext, arguments: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        """After a restart, for a recorded call: bring back what it changed. Most tools change nothing."""
+        del context, arguments, value
 
 
 def clean_path(path: object) -> str:

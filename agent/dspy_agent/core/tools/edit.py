@@ -40,6 +40,10 @@ class Edit(Tool):
         context.workspace.write(path, content)
         return {"path": path, "bytes": len(content)}
 
+    def replay(self, context: ToolContext, arguments: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        del value
+        self.run(context, arguments)
+
 
 def _new_content(context: ToolContext, path: str, arguments: Mapping[str, Any]) -> str:
     if arguments.get("content") is not None:

@@ -37,8 +37,6 @@ class Run(Tool):
     required = ("argv",)
 
     def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        command = Command(
-            argv=argv_argument(arguments, "argv"),
-            timeout_seconds=number_argument(arguments, "timeout_seconds", TIMEOUT_SECONDS),
-        )
+        timeout = number_argument(arguments, "timeout_seconds", TIMEOUT_SECONDS)
+        command = Command(argv_argument(arguments, "argv"), context.bounded_timeout(timeout))
         return exec_value(context.workspace.execute(command), OUTPUT_CHARACTERS)

@@ -25,7 +25,12 @@ class RunCheck(Tool):
         context.candidate_ran()
         return exec_value(context.workspace.execute(check_command(context)), OUTPUT_CHARACTERS)
 
+    def replay(self, context: ToolContext, arguments: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        del arguments, value
+        context.count_candidates(1)
+
 
 def check_command(context: ToolContext) -> Command:
     """The task's check as the runner takes it."""
-    return Command(argv=context.task.check, timeout_seconds=context.task.check_timeout_seconds)
+    timeout = context.bounded_timeout(context.task.check_timeout_seconds)
+    return Command(argv=context.task.check, timeout_seconds=timeout)

@@ -12,7 +12,7 @@
        "run": how many ran, "passed": [index, ...]}
 
 Only `candidates` is needed. Results are in the candidates' order; with stop_on_pass those that did not start are
-null. Forks start from the current state, edits included; an empty `edits` list probes it. A candidate that edits a
+null (so are those that the time budget did not reach). Forks start from the current state, edits included; an empty `edits` list probes it. A candidate that edits a
 protected path is refused as the edit tool would; `files` may lie anywhere because they never leave the fork.
 """
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any, ClassVar
 
@@ -93,16 +93,21 @@ class Trial(Tool):
         passed = [index for index, result in enumerate(results) if result and result["exit_code"] == 0]
         return {"results": results, "run": sum(result is not None for result in results), "passed": passed}
 
+    def replay(self, context: ToolContext, arguments: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        del arguments
+        context.count_candidates(value["run"])
+
 
 def _run_one(context: ToolContext, plan: _Plan, candidate: Files, stop: Event) -> dict[str, Any] | None:
-    if stop.is_set():
+    if stop.is_set() or context.seconds_left() <= 0:
         return None
     workspace = context.workspace
     with workspace.fork() as fork:
         for path, content in plan.files + candidate:
             workspace.put(fork, path, content)
         context.candidate_ran()
-        result = workspace.runner.execute(plan.command, fork)
+        command = replace(plan.command, timeout_seconds=context.bounded_timeout(plan.command.timeout_seconds))
+        result = workspace.runner.execute(command, fork)
         if plan.stop_on_pass and result.exit_code == 0:
             stop.set()
         value = exec_value(result, plan.keep_output_bytes)

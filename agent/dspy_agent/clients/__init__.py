@@ -1,0 +1,1 @@
+"""One module per service that the agent talks to; library errors stop here and become ours."""

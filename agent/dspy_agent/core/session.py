@@ -1,0 +1,102 @@
+"""One task from its failing check to its outcome, the same in a pod and on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dspy_agent.core.budget import Budget
+from dspy_agent.core.journal import Journal
+from dspy_agent.core.loop import Loop
+from dspy_agent.core.outcome import Outcome
+from dspy_agent.core.policy import Context, Finish, Policy
+from dspy_agent.core.runner import MAIN, Command, ExecResult
+from dspy_agent.core.tools.base import Tool, ToolContext, exec_value
+from dspy_agent.errors import CannotStart, CheckAlreadyPasses, CheckCannotStart, CheckTimedOut
+
+CHECK_OUTPUT_CHARACTERS = 32 * 1024
+
+NOT_STARTED = ExecResult(None, None, "CannotStart", "", "", 0, 0, 0.0)
+
+StorePatch = Callable[[str], str | None]
+
+
+@dataclass
+class TaskRun:
+    """The parts of a run. `store_patch` keeps the patch somewhere and returns its reference."""
+
+    policy: Policy
+    tools: Mapping[str, Tool]
+    tool_context: ToolContext
+    journal: Journal
+    budget: Budget
+    store_patch: StorePatch
+
+    def run(self) -> Outcome:
+        """check → policy → patch → check. Raises SessionError, RunnerError, StoreError, ReplayMismatch."""
+        before = self._check_before()
+        context = Context(check_before=before, concurrency=self.tool_context.concurrency)
+        finish = Loop(self.tools, self.tool_context, self.journal, self.budget).run(self.policy, context)
+        # The patch is taken before the check runs on main: the check may leave files behind.
+        patch = self.tool_context.workspace.diff().patch
+        patch_ref = self.store_patch(patch) if patch else None
+        after = self._check_after(patch)
+        return self._outcome(finish, after, patch, patch_ref)
+
+    def _check_before(self) -> Mapping[str, Any]:
+        recorded = self.journal.recorded("check_before")
+        value = recorded.data if recorded else self._run_check_before()
+        if value["exit_code"] == 0:
+            raise CheckAlreadyPasses(
+                "The check passes before any change; give a check that fails until solved."
+            )
+        if value["reason"] == "TimedOut":
+            raise CheckTimedOut(
+                f"The check did not end within {self.tool_context.task.check_timeout_seconds:g} s; raise its "
+                "timeout or give a quicker check."
+            )
+        return value
+
+    def _run_check_before(self) -> Mapping[str, Any]:
+        try:
+            result = self.tool_context.workspace.execute(self._check_command())
+        except CannotStart as error:
+            command = list(self.tool_context.task.check)
+            raise CheckCannotStart(f"The check {command} cannot be started: {error}") from error
+        return self.journal.append("check_before", self._check_value(result)).data
+
+    def _check_after(self, patch: str) -> Mapping[str, Any]:
+        if recorded := self.journal.recorded("check_after"):
+            return recorded.data
+        try:
+            value = self._check_value(self.tool_context.workspace.runner.execute(self._check_command(), MAIN))
+        except CannotStart as error:
+            # An edit may have removed what the check starts: that is a failed repair, not our error.
+            value = {**self._check_value(NOT_STARTED), "stderr_tail": str(error)}
+        return self.journal.append("check_after", {**value, "patch": patch[:CHECK_OUTPUT_CHARACTERS]}).data
+
+    def _check_command(self) -> Command:
+        task = self.tool_context.task
+        return Command(argv=task.check, timeout_seconds=task.check_timeout_seconds)
+
+    def _check_value(self, result: ExecResult) -> dict[str, Any]:
+        return {"command": list(self.tool_context.task.check), **exec_value(result, CHECK_OUTPUT_CHARACTERS)}
+
+    def _outcome(
+        self, finish: Finish, after: Mapping[str, Any], patch: str, patch_ref: str | None
+    ) -> Outcome:
+        solved = after["exit_code"] == 0
+        reason = finish.reason if finish.reason != "Done" else "PolicyGaveUp"
+        return Outcome(
+            outcome="Solved" if solved else "Unsolved",
+            reason="CheckPassed" if solved else reason,
+            message=finish.summary,
+            check_exit_code=after["exit_code"],
+            patch=patch,
+            patch_ref=patch_ref,
+            turns=self.budget.turns,
+            tokens=self.budget.tokens,
+            seconds=self.budget.seconds,
+            candidates_run=self.tool_context.candidates_run,
+        )
