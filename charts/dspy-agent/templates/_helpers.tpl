@@ -1,0 +1,143 @@
+{{/* Labels by which a component's pods are selected. Takes (list $ "component"). */}}
+{{- define "dspy-agent.selectorLabels" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ $root.Chart.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* All labels of an object. Takes (list $ "component"). */}}
+{{- define "dspy-agent.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "dspy-agent.selectorLabels" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+app.kubernetes.io/part-of: dspy-agent
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* Full name of a component's image. Takes (list $ "component"). */}}
+{{- define "dspy-agent.image" -}}
+{{- $root := index . 0 -}}
+{{ $root.Values.image.registry }}/{{ index . 1 }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}
+{{- end -}}
+
+{{- define "dspy-agent.runnerImage" -}}
+{{- .Values.defaults.runnerImage | default (include "dspy-agent.image" (list . "sandbox-python")) -}}
+{{- end -}}
+
+{{/* The pod's half of the restricted Pod Security Standard. All images run as user 1000. */}}
+{{- define "dspy-agent.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 1000
+runAsGroup: 1000
+fsGroup: 1000
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* The container's half. */}}
+{{- define "dspy-agent.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* What all pods have in common, up to their containers. Takes (list $ values-of-the-component service-account-name). */}}
+{{- define "dspy-agent.podCommon" -}}
+{{- $root := index . 0 -}}
+{{- $values := index . 1 -}}
+serviceAccountName: {{ index . 2 }}
+enableServiceLinks: false
+securityContext:
+  {{- include "dspy-agent.podSecurityContext" $root | nindent 2 }}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Probes of a service with /healthz and /readyz. Takes the name of its port. */}}
+{{- define "dspy-agent.probes" -}}
+startupProbe:
+  httpGet:
+    path: /healthz
+    port: {{ . }}
+  periodSeconds: 1
+  failureThreshold: 60
+livenessProbe:
+  httpGet:
+    path: /healthz
+    port: {{ . }}
+  periodSeconds: 10
+  timeoutSeconds: 3
+readinessProbe:
+  httpGet:
+    path: /readyz
+    port: {{ . }}
+  periodSeconds: 2
+  timeoutSeconds: 2
+{{- end -}}
+
+{{/* Annotations that let Prometheus find /metrics without further objects. Takes (list component-values port). */}}
+{{- define "dspy-agent.podAnnotations" -}}
+prometheus.io/scrape: "true"
+prometheus.io/path: /metrics
+prometheus.io/port: {{ index . 1 | quote }}
+{{- with (index . 0).podAnnotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/*
+A Secret with a random token, made once: an upgrade finds it in the cluster and keeps it.
+Takes (list $ "component" secret-name existing-secret).
+*/}}
+{{- define "dspy-agent.tokenSecret" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 2 -}}
+{{- if not (index . 3) -}}
+{{- $found := lookup "v1" "Secret" $root.Release.Namespace $name -}}
+{{- $token := randAlphaNum 48 | b64enc -}}
+{{- if $found }}{{ $token = index $found.data "token" }}{{ end -}}
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {{ $name }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "dspy-agent.labels" (list $root (index . 1)) | nindent 4 }}
+type: Opaque
+data:
+  token: {{ $token }}
+{{- end -}}
+{{- end -}}
+
+{{/* A ServiceAccount without a mounted token. Takes (list $ "component" name). */}}
+{{- define "dspy-agent.serviceAccount" -}}
+{{- $root := index . 0 -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ index . 2 }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "dspy-agent.labels" (list $root (index . 1)) | nindent 4 }}
+automountServiceAccountToken: false
+{{- end -}}

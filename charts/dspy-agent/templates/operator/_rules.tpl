@@ -1,0 +1,23 @@
+{{/* What the operator may do where it serves sessions. The least that works: no wildcard, no write to a spec. */}}
+{{- define "dspy-agent.operatorRules" -}}
+- apiGroups: [dspyagent.io]
+  resources: [agentsessions, agentpools, envtasks, trainingjobs]
+  verbs: [get, list, watch]
+# Time to live after the end.
+- apiGroups: [dspyagent.io]
+  resources: [agentsessions, envtasks]
+  verbs: [delete]
+- apiGroups: [dspyagent.io]
+  resources: [agentsessions/status, agentpools/status, envtasks/status, trainingjobs/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, create, patch, delete]
+# Whether what a spec refers to exists, asked for by name and as metadata only; never listed or watched.
+- apiGroups: [""]
+  resources: [configmaps, secrets]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}

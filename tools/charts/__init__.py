@@ -1,0 +1,1 @@
+"""Keeps what the charts ship in step with its sources."""
