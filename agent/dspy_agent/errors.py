@@ -1,3 +1,4 @@
+# ruff: noqa: N818 - session errors are named as the reason that the user reads in the session's status.
 """Every error of the agent, named by the boundary that it crossed.
 
 DspyAgentError

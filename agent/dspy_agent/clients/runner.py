@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from io import SEEK_END
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import httpx
@@ -16,6 +17,8 @@ from dspy_agent.errors import CannotStart, RunnerLost, RunnerRequestError
 GRACE_SECONDS = 30.0
 READY_POLL_SECONDS = 0.02
 BUSY_RETRIES = 200
+ARCHIVE_TIMEOUT_SECONDS = 300.0
+CHUNK_BYTES = 1024 * 1024
 
 
 class RunnerClient:
@@ -74,9 +77,17 @@ class RunnerClient:
             isolation=tuple(reply["isolation"]),
         )
 
-    def put_archive(self, archive: bytes, workspace: str = MAIN) -> None:
-        headers = {"Content-Type": "application/x-tar"}
-        self._send("PUT", "/v1/archive", params={"workspace": workspace}, content=archive, headers=headers)
+    def put_archive(self, archive: BinaryIO, workspace: str = MAIN) -> None:
+        size = archive.seek(0, SEEK_END)
+        archive.seek(0)
+        self._send(
+            "PUT",
+            "/v1/archive",
+            params={"workspace": workspace},
+            content=iter(lambda: archive.read(CHUNK_BYTES), b""),
+            headers={"Content-Type": "application/x-tar", "Content-Length": str(size)},
+            timeout=ARCHIVE_TIMEOUT_SECONDS,
+        )
 
     def read_file(self, path: str, workspace: str = MAIN) -> bytes:
         return self._send("GET", f"/v1/files/{quote(path)}", params={"workspace": workspace}).content
@@ -127,7 +138,7 @@ class RunnerClient:
         return reply
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """A request that succeeded. 429 says that the request did not begin: it is sent again after the pause asked for."""
+        """A request that succeeded. 429 says that the request did not begin: it is sent again after a pause."""
         for _ in range(BUSY_RETRIES):
             try:
                 response = self._http.request(method, path, **options)

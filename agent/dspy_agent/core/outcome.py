@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 TERMINATION_LIMIT_BYTES = 4096
 
@@ -23,6 +23,20 @@ class Outcome:
     tokens: int = 0
     seconds: float = 0.0
     candidates_run: int = 0
+
+    def event_data(self) -> dict[str, Any]:
+        """The data of the session_finished event; the patch itself is in check_after or behind patch_ref."""
+        return {
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "message": self.message,
+            "check_exit_code": self.check_exit_code,
+            "patch_ref": self.patch_ref,
+            "turns": self.turns,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
+            "candidates_run": self.candidates_run,
+        }
 
     def termination_message(self) -> str:
         """The JSON for the kubelet, at most 4096 bytes: the message is cut, never the fields."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 MAIN = "main"
 
@@ -69,7 +69,7 @@ class Runner(Protocol):
 
     def execute(self, command: Command, workspace: str = MAIN) -> ExecResult: ...
 
-    def put_archive(self, archive: bytes, workspace: str = MAIN) -> None: ...
+    def put_archive(self, archive: BinaryIO, workspace: str = MAIN) -> None: ...
 
     def read_file(self, path: str, workspace: str = MAIN) -> bytes: ...
 

@@ -6,7 +6,7 @@ never reaches the patch and a restart can rebuild the state from the recorded ed
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
 
@@ -31,6 +31,11 @@ class Workspace:
         """Change `main`; None deletes the file."""
         _put(self.runner, path, content, MAIN)
         self._edits[path] = content
+
+    @property
+    def edits(self) -> Mapping[str, bytes | None]:
+        """Every file that was changed, with its content; None for a deleted one."""
+        return self._edits
 
     def diff(self) -> Diff:
         """What the edits changed."""

@@ -12,7 +12,10 @@ LIMIT_BYTES = 2 * 1024 * 1024
 
 
 class Edit(Tool):
-    """`{"path", "old", "new"}` or `{"path", "content"}` → `{"path", "bytes"}`. The only tool that changes the workspace."""
+    """`{"path", "old", "new"}` or `{"path", "content"}` → `{"path", "bytes"}`.
+
+    The only tool that changes the workspace.
+    """
 
     name = "edit"
     description = (

@@ -11,9 +11,10 @@
                     "seconds", "collected": {"coverage.json": "text" | null}} | null, ...],
        "run": how many ran, "passed": [index, ...]}
 
-Only `candidates` is needed. Results are in the candidates' order; with stop_on_pass those that did not start are
-null (so are those that the time budget did not reach). Forks start from the current state, edits included; an empty `edits` list probes it. A candidate that edits a
-protected path is refused as the edit tool would; `files` may lie anywhere because they never leave the fork.
+Only `candidates` is needed. Results are in the candidates' order; those that did not start, because stop_on_pass
+was reached or the time budget was, are null. Forks start from the current state, edits included; an empty `edits`
+list probes it. A candidate that edits a protected path is refused as the edit tool would; `files` may lie anywhere
+because they never leave the fork.
 """
 
 from __future__ import annotations

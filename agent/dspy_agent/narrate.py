@@ -1,0 +1,104 @@
+"""A session's events in plain words, a line each: for the command line and for whoever reads a session's story."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dspy_agent.core.events import Event
+
+Data = Mapping[str, Any]
+
+
+def line(event: Event) -> str:
+    """`[  1.2 s] what happened`."""
+    words = _WORDS.get(event.type)
+    return f"[{event.elapsed_seconds:6.1f} s] {words(event.data) if words else event.type}"
+
+
+def _started(data: Data) -> str:
+    return f"session started with policy {data['policy']}; the check is: {' '.join(data['check'])}"
+
+
+def _resumed(data: Data) -> str:
+    return f"restarted; carries on after event {data['after']}"
+
+
+def _workspace(data: Data) -> str:
+    return f"workspace ready from {data['source']}: {data['files']} files, {_size(data['bytes'])}"
+
+
+def _check_before(data: Data) -> str:
+    return f"check before any change: {ending(data)} in {data['seconds']:.1f} s"
+
+
+def _check_after(data: Data) -> str:
+    return f"check after the change: {ending(data)} in {data['seconds']:.1f} s"
+
+
+def _finished(data: Data) -> str:
+    return f"{data['outcome']} ({data['reason']}): {data['message']}"
+
+
+def _edit(data: Data) -> str:
+    path = data["arguments"].get("path")
+    return f"edited {path}" if data["ok"] else f"edit of {path} refused: {data['value']['message']}"
+
+
+def _llm(data: Data) -> str:
+    if not data["ok"]:
+        return f"the model's answer could not be used: {data['value']['message']}"
+    return f"the model answered ({data['value']['usage']['total_tokens']} tokens, {data['seconds']:.1f} s)"
+
+
+def _tool(data: Data) -> str:
+    name, value = data["tool"], data["value"]
+    if not data["ok"]:
+        return f"{name} failed: {value['message']}"
+    words = _TOOL_WORDS.get(name)
+    return words(data["arguments"], value) if words else f"called {name}"
+
+
+def _trial(_: Data, value: Data) -> str:
+    return f"tried {value['run']} candidates: {len(value['passed']) or 'none'} passed"
+
+
+def _run(arguments: Data, value: Data) -> str:
+    return f"ran {' '.join(arguments['argv'])[:80]}: {ending(value)}"
+
+
+def ending(value: Data) -> str:
+    """How a command ended, in words."""
+    if value["exit_code"] == 0:
+        return "passed"
+    if value["exit_code"] is not None:
+        return f"exit code {value['exit_code']}"
+    return f"{value['reason']}" + (f" by signal {value['signal']}" if value["signal"] else "")
+
+
+def _size(count: int) -> str:
+    return f"{count} bytes" if count < 10_000 else f"{count / 1000:.0f} kB"
+
+
+_TOOL_WORDS: dict[str, Callable[[Data, Data], str]] = {
+    "trial": _trial,
+    "run": _run,
+    "run_check": lambda _, value: f"ran the check: {ending(value)}",
+    "read_file": lambda _, value: f"read {value['path']}",
+    "list_files": lambda _, value: f"listed {len(value['files'])} files",
+    "search": lambda arguments, value: (
+        f"searched for {arguments['pattern']!r}: {len(value['matches'])} lines"
+    ),
+}
+
+_WORDS: dict[str, Callable[[Data], str]] = {
+    "session_started": _started,
+    "session_resumed": _resumed,
+    "workspace_ready": _workspace,
+    "check_before": _check_before,
+    "check_after": _check_after,
+    "session_finished": _finished,
+    "edit": _edit,
+    "llm_call": _llm,
+    "tool_call": _tool,
+}

@@ -1,0 +1,183 @@
+"""Each tool: what it returns, what it refuses."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dspy_agent.clients.fake_runner import FakeRunner
+from dspy_agent.core.tools import ToolContext, default_tools
+from dspy_agent.core.tools.base import is_protected
+from dspy_agent.errors import ToolError
+
+from tests.agent.conftest import BUGGY, FIXED, make_tool_context, write_files
+
+
+def use(context: ToolContext, tool: str, **arguments: Any) -> dict[str, Any]:
+    return default_tools()[tool].run(context, arguments)
+
+
+def test_read_file_gives_a_range_of_lines(tool_context: ToolContext) -> None:
+    value = use(tool_context, "read_file", path="last.py", start=2, end=2)
+    assert value == {
+        "path": "last.py",
+        "content": "    return items[len(items)]\n",
+        "lines": 2,
+        "truncated": False,
+    }
+
+
+@pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "", "a/../../b", None, "a\0b"])
+def test_paths_stay_in_the_workspace(tool_context: ToolContext, path: object) -> None:
+    with pytest.raises(ToolError) as caught:
+        use(tool_context, "read_file", path=path)
+    assert caught.value.code == "PathInvalid"
+
+
+def test_edit_replaces_what_occurs_once(tool_context: ToolContext) -> None:
+    use(tool_context, "edit", path="last.py", old="[len(items)]", new="[len(items) - 1]")
+    assert tool_context.workspace.read("last.py").decode() == FIXED
+    diff = tool_context.workspace.diff()
+    assert diff.files == ("last.py",)
+    assert "+    return items[len(items) - 1]" in diff.patch
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"path": "last.py", "old": "items", "new": "x"}, "EditAmbiguous"),
+        ({"path": "last.py", "old": "absent", "new": "x"}, "EditNotFound"),
+        ({"path": "last.py", "old": "", "new": "x"}, "EditEmpty"),
+        ({"path": "last.py"}, "ArgumentInvalid"),
+        ({"path": "README.md", "content": "x"}, "PathProtected"),
+    ],
+)
+def test_edit_refuses(fake_runner: FakeRunner, repo: Path, arguments: dict[str, str], code: str) -> None:
+    context = make_tool_context(fake_runner, repo, protected=("*.md",))
+    with pytest.raises(ToolError) as caught:
+        use(context, "edit", **arguments)
+    assert caught.value.code == code
+    assert context.workspace.edits == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern", "protected"),
+    [
+        ("tests/a/b.py", "tests/**", True),
+        ("tests/a/b.py", "tests/", True),
+        ("tests/a/b.py", "tests", True),
+        ("testsuite/b.py", "tests", False),
+        ("pkg/test_a.py", "**/test_*.py", True),
+        ("test_a.py", "**/test_*.py", True),
+        ("poetry.lock", "*.lock", True),
+        ("a.py", "**", True),
+        ("a.py", "./a.py", True),
+        ("a.py", "b.py", False),
+    ],
+)
+def test_protected_patterns(path: str, pattern: str, protected: bool) -> None:
+    assert is_protected(path, (pattern,)) is protected
+
+
+def test_list_and_search(tool_context: ToolContext) -> None:
+    assert use(tool_context, "list_files", glob="**/*.py")["files"] == ["last.py"]
+    matches = use(tool_context, "search", pattern=r"def \w+")["matches"]
+    assert matches == [{"path": "last.py", "line": 1, "text": "def last(items):"}]
+
+
+def test_run_check_sees_the_edits(tool_context: ToolContext) -> None:
+    assert use(tool_context, "run_check")["exit_code"] == 1
+    use(tool_context, "edit", path="last.py", content=FIXED)
+    assert use(tool_context, "run_check")["exit_code"] == 0
+    assert tool_context.candidates_run == 2
+
+
+def test_what_a_command_writes_is_thrown_away(tool_context: ToolContext) -> None:
+    value = use(tool_context, "run", argv=[sys.executable, "-c", "open('left.txt', 'w').write('x')"])
+    assert value["exit_code"] == 0
+    assert use(tool_context, "list_files", glob="left.txt")["files"] == []
+
+
+def test_trial_reports_each_candidate_in_order(tool_context: ToolContext) -> None:
+    candidates = [
+        {"edits": [{"path": "last.py", "content": content}]} for content in (BUGGY, FIXED, "syntax error(")
+    ]
+    value = use(tool_context, "trial", candidates=candidates)
+    assert [result["exit_code"] for result in value["results"]] == [1, 0, 1]
+    assert value["passed"] == [1]
+    assert value["run"] == tool_context.candidates_run == 3
+    assert tool_context.workspace.read("last.py").decode() == BUGGY
+
+
+def test_trial_stops_after_one_passed(tool_context: ToolContext) -> None:
+    good = {"edits": [{"path": "last.py", "content": FIXED}]}
+    value = use(tool_context, "trial", candidates=[good] * 5, stop_on_pass=True, concurrency=1)
+    assert [result is not None for result in value["results"]] == [True, False, False, False, False]
+
+
+def test_trial_probes_and_collects(tool_context: ToolContext) -> None:
+    value = use(
+        tool_context,
+        "trial",
+        candidates=[{"edits": []}],
+        files=[
+            {"path": ".probe/p.py", "content": "import os; open('out.txt', 'w').write(os.environ['WORD'])"}
+        ],
+        command=[sys.executable, ".probe/p.py"],
+        env={"WORD": "measured"},
+        collect=["out.txt", "absent.txt"],
+    )
+    assert value["results"][0]["collected"] == {"out.txt": "measured", "absent.txt": None}
+
+
+def test_trial_deletes_files_and_bounds_output(tool_context: ToolContext) -> None:
+    program = "import os; print(os.path.exists('README.md')); print('x' * 100_000)"
+    value = use(
+        tool_context,
+        "trial",
+        candidates=[{"edits": [{"path": "README.md", "content": None}]}],
+        command=[sys.executable, "-c", program],
+        keep_output_bytes=1000,
+    )
+    result = value["results"][0]
+    assert len(result["stdout_tail"]) == 1000
+    assert result["stdout_bytes"] > 100_000
+
+
+def test_trial_refuses_protected_edits_but_not_probe_files(fake_runner: FakeRunner, repo: Path) -> None:
+    write_files(repo, {"tests/test_a.py": ""})
+    context = make_tool_context(fake_runner, repo, protected=("tests/",))
+    item = {"path": "tests/test_a.py", "content": "pass"}
+    assert use(context, "trial", candidates=[{"edits": []}], files=[item])["run"] == 1
+    with pytest.raises(ToolError) as caught:
+        use(context, "trial", candidates=[{"edits": [item]}])
+    assert caught.value.code == "PathProtected"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"candidates": []},
+        {"candidates": [{}]},
+        {"candidates": "x"},
+        {"candidates": [{"edits": [{"path": "a"}]}]},
+        {"candidates": [{"edits": []}], "env": {"A": 1}},
+        {"candidates": [{"edits": []}], "command": "true"},
+        {"candidates": [{"edits": []}], "timeout_seconds": -1},
+    ],
+)
+def test_trial_refuses_wrong_arguments(tool_context: ToolContext, arguments: dict[str, Any]) -> None:
+    with pytest.raises(ToolError) as caught:
+        use(tool_context, "trial", **arguments)
+    assert caught.value.code == "ArgumentInvalid"
+
+
+def test_a_spent_time_budget_starts_no_candidate(tool_context: ToolContext) -> None:
+    tool_context.seconds_left = lambda: 0.0
+    assert use(tool_context, "trial", candidates=[{"edits": []}]) == {
+        "results": [None],
+        "run": 0,
+        "passed": [],
+    }
