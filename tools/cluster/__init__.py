@@ -1,0 +1,1 @@
+"""A Kubernetes for whoever has none: `python3 -m tools.cluster up`."""

@@ -1,0 +1,67 @@
+"""What a usable cluster has beyond Kubernetes itself: DNS and a default StorageClass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.cluster.kubectl import kubectl
+from tools.cluster.local.layout import Layout
+from tools.cluster.provider import Cluster, Options
+from tools.common import paths
+from tools.common.process import ToolError
+from tools.common.progress import Progress
+
+MANIFEST = Path(__file__).parent.parent / "manifests" / "local.yaml"
+NODE_IMAGES = ("pause", "coredns")
+READY_SECONDS = 60
+
+
+def install(
+    cluster: Cluster, layout: Layout, options: Options, load: Callable[[Path], bool], progress: Progress
+) -> None:
+    """Load the node's own images, apply the manifests, and wait until the node and DNS are ready."""
+    for name in NODE_IMAGES:
+        load(paths.cache() / "images" / f"{name}.tar")
+    progress.line("node images loaded")
+    kubectl(cluster.kubeconfig, "apply", "--server-side", "-f", "-", stdin=manifest(layout, options))
+    _wait(cluster, "--for=create", f"node/{layout.node}")
+    _wait(cluster, "--for=condition=Ready", f"node/{layout.node}")
+    progress.line(f"node {layout.node} ready")
+    _wait(cluster, "--for=condition=Available", "--namespace=kube-system", "deployment/coredns")
+    progress.line("DNS ready")
+
+
+def _wait(cluster: Cluster, *arguments: str) -> None:
+    kubectl(cluster.kubeconfig, "wait", f"--timeout={READY_SECONDS}s", *arguments, timeout_seconds=READY_SECONDS + 10)
+
+
+def manifest(layout: Layout, options: Options) -> str:
+    """The add-ons' manifest with this cluster's addresses in it."""
+    # Without NAT there is no server to ask: names outside the cluster fail at once instead of timing out.
+    upstream = "forward . /etc/resolv.conf" if options.nat else "template ANY ANY . { rcode NXDOMAIN }"
+    text = MANIFEST.read_text()
+    return text.replace("{{dns_address}}", str(layout.dns_address)).replace("{{upstream}}", upstream)
+
+
+def resolv_conf(options: Options) -> str:
+    """The node's resolver, which pods with `dnsPolicy: Default` and CoreDNS use."""
+    if not options.nat:
+        return "# no network outside the cluster\n"
+    return Path("/etc/resolv.conf").read_text()
+
+
+def healthy(cluster: Cluster) -> bool:
+    """Whether the apiserver answers and every node is ready."""
+    try:
+        listed = json.loads(kubectl(cluster.kubeconfig, "get", "nodes", "--output=json", "--request-timeout=5s"))
+    except ToolError:
+        return False
+    ready = [
+        condition["status"] == "True"
+        for node in listed["items"]
+        for condition in node["status"].get("conditions", [])
+        if condition["type"] == "Ready"
+    ]
+    return bool(ready) and all(ready)

@@ -1,0 +1,1 @@
+"""What the tools share: where things lie, how progress is told, how programs are started."""
