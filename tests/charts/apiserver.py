@@ -9,9 +9,10 @@ import contextlib
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import httpx
 import yaml
 
 ADMIN_TOKEN = "tests-only-admin"
-START_SECONDS = 90
+START_SECONDS = 45
 STOP_SECONDS = 30
 
 
@@ -148,7 +149,7 @@ def wait_until_ready(server: subprocess.Popen[bytes], http: httpx.Client) -> Non
     until(lambda: http.get("/readyz").is_success, server, "kube-apiserver does not become ready")
 
 
-def until(condition, server: subprocess.Popen[bytes], complaint: str) -> None:  # type: ignore[no-untyped-def]
+def until(condition: Callable[[], bool], server: subprocess.Popen[bytes], complaint: str) -> None:
     """Ask again until `condition()`, while `server` lives; its end is noticed at once."""
     deadline = time.monotonic() + START_SECONDS
     while not condition():
@@ -160,8 +161,6 @@ def until(condition, server: subprocess.Popen[bytes], complaint: str) -> None:  
 
 
 def admin_client(url: str, authority: Path) -> httpx.Client:
-    import ssl
-
     context = ssl.create_default_context(cafile=str(authority))
     context.check_hostname = False
     return httpx.Client(

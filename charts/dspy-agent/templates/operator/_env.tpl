@@ -25,7 +25,7 @@
 - name: DSPY_OPERATOR_LISTEN
   value: "0.0.0.0:8081"
 - name: DSPY_OPERATOR_LOG_LEVEL
-  value: {{ .Values.operator.logLevel | quote }}
+  value: {{ .Values.operator.logLevel | upper | quote }}
 - name: DSPY_OPERATOR_WORKERS
   value: {{ .Values.operator.workers | quote }}
 - name: DSPY_OPERATOR_LEASE_NAME

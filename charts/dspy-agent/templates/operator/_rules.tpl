@@ -12,12 +12,12 @@
   verbs: [patch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, create, patch, delete]
-# Whether what a spec refers to exists, asked for by name and as metadata only; never listed or watched.
+  verbs: [get, list, watch, create, delete]
+# Whether what a spec refers to exists, and has the key: asked for by name; never listed, watched or kept.
 - apiGroups: [""]
   resources: [configmaps, secrets]
   verbs: [get]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}
