@@ -1,4 +1,4 @@
-"""What an apiserver says to the rendered charts: objects are valid, pods restricted, the operator's rights as needed."""
+"""What an apiserver says to the rendered charts: valid objects, restricted pods, the operator's rights."""
 
 from __future__ import annotations
 

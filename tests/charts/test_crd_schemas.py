@@ -66,8 +66,8 @@ def is_bounded(node: dict[str, Any]) -> bool:
             return "maxItems" in node and "x-kubernetes-list-type" in node
         case "object":
             return "properties" in node or "maxProperties" in node
-        case kind:
-            return kind == "boolean"
+        case _:
+            return bool(node["type"] == "boolean")
 
 
 @pytest.mark.parametrize("kind", KINDS)
