@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"dspyagent.io/orchestrator/internal/dispatch"
+)
+
+const (
+	statsEvery = 2 * time.Second
+	trimEvery  = 30 * time.Second
+)
+
+// observe registers what is read off the running parts at each scrape.
+func (s *service) observe(d *dispatch.Dispatcher) {
+	auto := promauto.With(s.registry)
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	auto.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "dspy_orchestrator_in_flight_tasks", Help: "Attempts that run in this process.",
+	}, func() float64 { return float64(d.InFlight()) })
+	auto.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "dspy_orchestrator_healthy_runners", Help: "Env runners that passed their last check.",
+	}, func() float64 {
+		healthy, _ := s.pool.Healthy()
+		return float64(healthy)
+	})
+}
+
+// maintain keeps the queue's gauges fresh and its streams short until ctx ends.
+func (s *service) maintain(ctx context.Context) {
+	tasks := promauto.With(s.registry).NewGaugeVec(prometheus.GaugeOpts{
+		Name: "dspy_orchestrator_queue_tasks", Help: "Tasks in the store: ready, leased, and dead letters.",
+	}, []string{"stage"})
+	stats, trim := time.NewTicker(statsEvery), time.NewTicker(trimEvery)
+	defer stats.Stop()
+	defer trim.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-trim.C:
+			err = s.queue.Trim(ctx)
+		case <-stats.C:
+			err = s.count(ctx, tasks)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("maintenance of the queue failed; trying again", "component", "main", "error", err)
+		}
+	}
+}
+
+func (s *service) count(ctx context.Context, tasks *prometheus.GaugeVec) error {
+	n, err := s.queue.Stats(ctx)
+	if err != nil {
+		return err
+	}
+	tasks.WithLabelValues("ready").Set(float64(n.Ready))
+	tasks.WithLabelValues("leased").Set(float64(n.Pending))
+	tasks.WithLabelValues("dead").Set(float64(n.Dead))
+	return nil
+}

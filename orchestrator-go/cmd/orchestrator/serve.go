@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/go-redis/v9"
+
+	"dspyagent.io/orchestrator/internal/backend/runner"
+	"dspyagent.io/orchestrator/internal/config"
+	"dspyagent.io/orchestrator/internal/dispatch"
+	"dspyagent.io/orchestrator/internal/httpapi"
+	"dspyagent.io/orchestrator/internal/queue"
+	"dspyagent.io/orchestrator/internal/telemetry"
+)
+
+// serve runs until ctx ends: it then stops taking tasks, drains, and returns.
+func serve(ctx context.Context, c *config.Config) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return fmt.Errorf("--log-level: %w", err)
+	}
+	log := telemetry.NewLogger(os.Stdout, level)
+	db, err := connect(c)
+	if err != nil {
+		return err
+	}
+	q, err := queue.NewRedis(db, queue.Options{
+		Prefix: c.KeyPrefix, Lease: c.Lease, ResultTTL: c.ResultTTL, DeadTTL: c.DeadTTL,
+	})
+	if err != nil {
+		return err
+	}
+	pool, err := runner.NewPool(runner.Options{
+		Targets: c.RunnerTargets, Token: c.RunnerToken,
+		CheckInterval: time.Second, ResolveEvery: 5 * time.Second, MaxIdlePerHost: c.Workers,
+	}, log)
+	if err != nil {
+		return fmt.Errorf("--runners: %w", err)
+	}
+	s := &service{config: c, log: log, queue: q, pool: pool, registry: prometheus.NewRegistry()}
+	err = s.run(ctx)
+	q.Close()
+	return errors.Join(err, db.Close())
+}
+
+func connect(c *config.Config) (*redis.Client, error) {
+	opt, err := redis.ParseURL(c.RedDB)
+	if err != nil {
+		return nil, fmt.Errorf("--reddb: %w", err)
+	}
+	if c.RedDBToken != "" {
+		opt.Password = c.RedDBToken
+	}
+	// RESP2 serves RedDB and Redis alike, and saves the handshake that neither side needs.
+	opt.Protocol = 2
+	opt.DisableIdentity = true
+	return redis.NewClient(opt), nil
+}
+
+// service holds the parts of a running orchestrator.
+type service struct {
+	config   *config.Config
+	log      *slog.Logger
+	queue    *queue.Redis
+	pool     *runner.Pool
+	registry *prometheus.Registry
+	draining atomic.Bool
+}
+
+func (s *service) run(ctx context.Context) error {
+	listener, err := net.Listen("tcp", s.config.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	opt := dispatch.Defaults()
+	opt.Workers, opt.Lease, opt.DrainTimeout = s.config.Workers, s.config.Lease, s.config.DrainTimeout
+	opt.MaxHeld = max(opt.MaxHeld, 2*opt.Workers)
+	d := dispatch.New(s.queue, s.pool, opt, s.log, dispatch.NewMetrics(s.registry))
+	s.observe(d)
+
+	server := &http.Server{
+		Handler: s.routes(d), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+	}
+	failed := make(chan error, 2)
+	go func() { failed <- server.Serve(listener) }()
+	closeProfiles := s.profiles(failed)
+	s.log.Info("serving", "component", "main", "listen", listener.Addr().String())
+
+	work, stopWork := context.WithCancel(ctx)
+	var parts sync.WaitGroup
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	parts.Go(func() { s.pool.Watch(watching) })
+	parts.Go(func() {
+		defer stopWatching()
+		if s.open(work) {
+			d.Run(work)
+		}
+	})
+	parts.Go(func() { s.maintain(work) })
+
+	select {
+	case <-ctx.Done():
+		err = nil
+	case err = <-failed:
+	}
+	s.draining.Store(true)
+	s.log.Info("draining", "component", "main")
+	stopWork()
+	parts.Wait()
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, server.Shutdown(bounded), closeProfiles())
+}
+
+// open waits for the store to have its stream; the API answers 503 until then.
+func (s *service) open(ctx context.Context) bool {
+	for {
+		err := s.queue.Open(ctx)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		s.log.Error("cannot open the queue; trying again", "component", "main", "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (s *service) routes(d *dispatch.Dispatcher) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/v1/", httpapi.New(s.queue, d, s.config.Token, s.log))
+	httpapi.Probes(mux, s.ready, s.log)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+func (s *service) ready(ctx context.Context) error {
+	if s.draining.Load() {
+		return errors.New("draining")
+	}
+	return s.queue.Ping(ctx)
+}
+
+// profiles serves pprof on an address of its own, and only when asked to.
+func (s *service) profiles(failed chan<- error) (closeServer func() error) {
+	if s.config.Pprof == "" {
+		return func() error { return nil }
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	server := &http.Server{Addr: s.config.Pprof, Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("--pprof: %w", err)
+		}
+	}()
+	return server.Close
+}

@@ -1,0 +1,181 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"dspyagent.io/orchestrator/internal/backend"
+	"dspyagent.io/orchestrator/internal/backend/backendtest"
+	"dspyagent.io/orchestrator/internal/backend/runner"
+	"dspyagent.io/orchestrator/internal/backend/runner/fakerunner"
+	"dspyagent.io/orchestrator/internal/queue"
+	"dspyagent.io/orchestrator/internal/queue/queuetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+func start(t *testing.T, token string, targets ...string) *runner.Pool {
+	pool, err := runner.NewPool(runner.Options{
+		Targets: targets, Token: token, CheckInterval: 50 * time.Millisecond, ResolveEvery: 50 * time.Millisecond, MaxIdlePerHost: 16,
+	}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var watch sync.WaitGroup
+	watch.Go(func() { pool.Watch(ctx) })
+	t.Cleanup(func() { cancel(); watch.Wait() })
+	return pool
+}
+
+func task(id string, argv ...string) queue.Task {
+	return queue.Task{ID: id, Traceparent: trace, Spec: queue.Spec{Argv: argv, Noop: len(argv) == 0, TimeoutMS: 10_000}}
+}
+
+func bounded(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestFakeRunner(t *testing.T) {
+	backendtest.Run(t, start(t, fakerunner.Token, fakerunner.Start(t, 4).URL))
+}
+
+func TestEnvRunner(t *testing.T) {
+	dir := t.TempDir()
+	portFile, tokenFile := filepath.Join(dir, "port"), filepath.Join(dir, "token")
+	if err := os.WriteFile(tokenFile, []byte("0123456789abcdef0123456789abcdef"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "workspace"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(queuetest.Binary(t, "ENV_RUNNER_BIN", "env-runner"), "serve", "--listen", "127.0.0.1:0",
+		"--token-file", tokenFile, "--workspace", filepath.Join(dir, "workspace"), "--forks-dir", filepath.Join(dir, "forks"),
+		"--port-file", portFile)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		_ = cmd.Wait() // reports the kill
+	})
+	var port string
+	queuetest.Eventually(t, 10*time.Second, "the env runner listens", func() bool {
+		text, err := os.ReadFile(portFile)
+		port = strings.TrimSpace(string(text))
+		return err == nil && port != ""
+	})
+	backendtest.Run(t, start(t, "0123456789abcdef0123456789abcdef", "http://127.0.0.1:"+port))
+}
+
+func TestTraceAndIdReachTheRunner(t *testing.T) {
+	fake := fakerunner.Start(t, 4)
+	if _, err := start(t, fakerunner.Token, fake.URL).Run(bounded(t), task("the-task", "/bin/true"), func() {}); err != nil {
+		t.Fatal(err)
+	}
+	got := fake.Headers()[0]
+	parent := got.Get("Traceparent")
+	if got.Get("X-Request-Id") != "the-task" || !strings.HasPrefix(parent, trace[:36]) || parent == trace {
+		t.Errorf("headers %v; want the trace continued with a span of its own", got)
+	}
+}
+
+func TestFullRunnerCostsNoAttempt(t *testing.T) {
+	fake := fakerunner.Start(t, 4)
+	fake.Script(fakerunner.Answer{Status: 429, RetryAfter: "0.02"}, fakerunner.Answer{Status: 429})
+	if _, err := start(t, fakerunner.Token, fake.URL).Run(bounded(t), task("t"), func() {}); err != nil {
+		t.Errorf("after two 429: %v", err)
+	}
+}
+
+func TestFaultsOfTheInfrastructure(t *testing.T) {
+	fake := fakerunner.Start(t, 4)
+	pool := start(t, fakerunner.Token, fake.URL)
+	for code, answer := range map[string]fakerunner.Answer{
+		"RunnerLost": {Drop: true}, "RunnerFault": {Status: http.StatusInternalServerError},
+	} {
+		fake.Script(answer)
+		_, err := pool.Run(bounded(t), task("t", "/bin/true"), func() {})
+		var fault *backend.Fault
+		if !errors.As(err, &fault) || fault.Code != code {
+			t.Errorf("%+v: got %v, want %s", answer, err, code)
+		}
+	}
+}
+
+func TestTasksWaitForARunner(t *testing.T) {
+	pool := start(t, "wrong token", fakerunner.Start(t, 4).URL)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := pool.Run(ctx, task("t"), func() { t.Error("started") }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLimitOfEachRunnerHolds(t *testing.T) {
+	a, b := fakerunner.Start(t, 2), fakerunner.Start(t, 3)
+	pool := start(t, fakerunner.Token, a.URL, b.URL)
+	queuetest.Eventually(t, 10*time.Second, "both are healthy", func() bool { n, _ := pool.Healthy(); return n == 2 })
+	ctx, cancel := context.WithCancel(bounded(t))
+	var runs sync.WaitGroup
+	for range 8 {
+		runs.Go(func() { _, _ = pool.Run(ctx, task("t", "/bin/sleep", "60"), func() {}) }) // ends cancelled
+	}
+	for range 2 {
+		<-a.Admitted()
+	}
+	for range 3 {
+		<-b.Admitted()
+	}
+	cancel()
+	runs.Wait()
+	if n := a.Runs()["t"] + b.Runs()["t"]; n != 5 {
+		t.Errorf("%d requests admitted, want 5", n)
+	}
+}
+
+func TestLostRunnerEndsItsRequests(t *testing.T) {
+	fake := fakerunner.Start(t, 4)
+	pool := start(t, fakerunner.Token, fake.URL)
+	ctx := bounded(t)
+	_, err := pool.Run(ctx, task("t", "/bin/sleep", "60"), func() { go fake.Hang() })
+	var fault *backend.Fault
+	if !errors.As(err, &fault) || fault.Code != "RunnerLost" || ctx.Err() != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNamesAreLookedUp(t *testing.T) {
+	fake := fakerunner.Start(t, 4)
+	pool := start(t, fakerunner.Token, "dns+"+strings.Replace(fake.URL, "127.0.0.1", "localhost", 1))
+	if _, err := pool.Run(bounded(t), task("t"), func() {}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTargetsAreChecked(t *testing.T) {
+	for _, target := range []string{"", "runner:8080", "ftp://runner", "http://", "dns+http://runner", "http://u:p@runner:1"} {
+		if _, err := runner.NewPool(runner.Options{Targets: []string{target}}, slog.New(slog.DiscardHandler)); err == nil {
+			t.Errorf("%q was accepted", target)
+		}
+	}
+}

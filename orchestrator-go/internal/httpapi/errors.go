@@ -1,0 +1,72 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"dspyagent.io/orchestrator/internal/queue"
+)
+
+// Error is the body of every failed request.
+type Error struct {
+	status int
+	Detail ErrorDetail `json:"error"`
+}
+
+// ErrorDetail says what went wrong and what to do.
+type ErrorDetail struct {
+	Code    string `json:"code" doc:"CamelCase, stable."`
+	Message string `json:"message" doc:"A sentence that says what to do."`
+}
+
+func (e *Error) Error() string  { return e.Detail.Code + ": " + e.Detail.Message }
+func (e *Error) GetStatus() int { return e.status }
+
+func fail(status int, code, message string) *Error {
+	return &Error{status: status, Detail: ErrorDetail{code, message}}
+}
+
+// newError gives huma's own errors (schema violations, sizes) our shape.
+func newError(status int, message string, causes ...error) huma.StatusError {
+	code := map[int]string{
+		http.StatusBadRequest: "BadRequest", http.StatusRequestEntityTooLarge: "TooLarge",
+		http.StatusUnprocessableEntity: "Invalid", http.StatusUnsupportedMediaType: "UnsupportedMediaType",
+	}[status]
+	if code == "" {
+		code = strings.ReplaceAll(http.StatusText(status), " ", "")
+	}
+	if status < 500 && len(causes) > 0 && causes[0] != nil {
+		message += ": " + causes[0].Error()
+	}
+	return fail(status, code, message)
+}
+
+// explain turns an error of the queue into one for clients; causes of ours go to the log only.
+func (a *API) explain(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, queue.ErrNotFound):
+		return fail(404, "TaskNotFound", "There is no such task; it may have expired. List the tasks to see those that are kept.")
+	case errors.Is(err, queue.ErrFinished):
+		return fail(409, "AlreadyFinished", "The task has finished; read it to see its outcome.")
+	case errors.Is(err, queue.ErrNotDead):
+		return fail(409, "NotDead", "The task is not a dead letter; only those can be put back.")
+	case errors.Is(err, queue.ErrIdempotencyConflict):
+		return fail(409, "IdempotencyConflict", "The idempotency key belongs to a different task; use a new key.")
+	case errors.Is(err, queue.ErrBadCursor):
+		return fail(400, "BadCursor", "The cursor is not one that a listing returned; list again without it.")
+	}
+	a.log.ErrorContext(ctx, "a request failed", "error", err)
+	return fail(503, "StoreUnavailable", "The task store does not answer; try again in a few seconds.")
+}
+
+func write(w http.ResponseWriter, err *Error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(err.status)
+	// The client has gone when this fails; there is nobody left to tell.
+	_ = json.NewEncoder(w).Encode(err)
+}

@@ -1,0 +1,137 @@
+package queue
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+)
+
+// commitTimeout bounds a grouped commit, which belongs to no single request.
+const commitTimeout = 10 * time.Second
+
+// idempotencySpace is the UUID namespace of ids derived from idempotency keys.
+var idempotencySpace = uuid.MustParse("5a0f5b0e-9c1d-4d6a-8f0b-6f3a7c1e2d40")
+
+// draft is a task on its way into the store; won tells afterwards whether it is the one stored.
+type draft struct {
+	id         string
+	generation string
+	value      string
+	won        *bool
+}
+
+// Enqueue stores the tasks, all or none, and returns their ids in order. A submission whose
+// idempotency key is known returns the id of the task that came first, while that is kept.
+// Errors: ErrIdempotencyConflict when that task was a different one; the others are then stored.
+func (q *Redis) Enqueue(ctx context.Context, subs []Submission) ([]string, error) {
+	drafts, ids := make([]draft, len(subs)), make([]string, len(subs))
+	for i, sub := range subs {
+		d, err := newDraft(sub)
+		if err != nil {
+			return nil, err
+		}
+		drafts[i], ids[i] = d, d.id
+	}
+	if err := q.enqueues.submit(ctx, drafts); err != nil {
+		return nil, fmt.Errorf("enqueueing: %w", err)
+	}
+	for i, d := range drafts {
+		if *d.won {
+			continue
+		}
+		if err := q.checkSame(ctx, d.id, subs[i].Spec); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
+func newDraft(sub Submission) (draft, error) {
+	id, err := newID(sub.Spec.IdempotencyKey)
+	if err != nil {
+		return draft{}, fmt.Errorf("making a task id: %w", err)
+	}
+	generation := rand.Text()[:8]
+	value, err := encode(record{
+		Spec: sub.Spec, Traceparent: sub.Traceparent, CreatedAt: time.Now().UTC(), Generation: generation,
+	})
+	return draft{id: id, generation: generation, value: value, won: new(bool)}, err
+}
+
+// newID derives the id from the idempotency key, so that SET NX on the record is the whole check.
+func newID(idempotencyKey string) (string, error) {
+	if idempotencyKey != "" {
+		return uuid.NewSHA1(idempotencySpace, []byte(idempotencyKey)).String(), nil
+	}
+	id, err := uuid.NewV7()
+	return id.String(), err
+}
+
+// commit stores records and entries in one transaction. A draft whose record exists
+// leaves an entry of a generation that no record has; the reader drops it.
+func (q *Redis) commit(drafts []draft) error {
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	sets := make([]*redis.StatusCmd, len(drafts))
+	_, err := q.db.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		for i, d := range drafts {
+			sets[i] = p.SetArgs(ctx, q.taskKey(d.id), d.value, redis.SetArgs{Mode: "NX"})
+			p.XAdd(ctx, q.entry(d.id, d.generation))
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return err
+	}
+	for i, set := range sets {
+		if err := set.Err(); err != nil && !errors.Is(err, redis.Nil) {
+			return err
+		}
+		*drafts[i].won = set.Err() == nil
+	}
+	return nil
+}
+
+func (q *Redis) entry(id, generation string) *redis.XAddArgs {
+	return &redis.XAddArgs{Stream: q.readyKey(), Values: []string{"id", id, "generation", generation}}
+}
+
+func (q *Redis) checkSame(ctx context.Context, id string, spec Spec) error {
+	stored, err := q.record(ctx, id)
+	if err != nil {
+		return err
+	}
+	// Through JSON, so that nil and empty fields compare as they are stored.
+	text, err := encode(spec)
+	if err != nil {
+		return err
+	}
+	var normal Spec
+	if err := json.Unmarshal([]byte(text), &normal); err != nil {
+		return fmt.Errorf("comparing with the stored task: %w", err)
+	}
+	if !reflect.DeepEqual(stored.Spec, normal) {
+		return ErrIdempotencyConflict
+	}
+	return nil
+}
+
+func (q *Redis) record(ctx context.Context, id string) (record, error) {
+	var rec record
+	text, err := q.db.Get(ctx, q.taskKey(id)).Result()
+	if errors.Is(err, redis.Nil) {
+		return rec, ErrNotFound
+	}
+	if err != nil {
+		return rec, fmt.Errorf("reading the task: %w", err)
+	}
+	_, err = decode(text, &rec)
+	return rec, err
+}

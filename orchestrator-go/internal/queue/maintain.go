@@ -1,0 +1,119 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// consumerTTL is how long a consumer that holds nothing may be silent before it is forgotten.
+const consumerTTL = 10 * time.Minute
+
+// Stats counts what is queued, leased and dead.
+func (q *Redis) Stats(ctx context.Context) (Stats, error) {
+	info, err := q.group(ctx)
+	if err != nil {
+		return Stats{}, err
+	}
+	dead, err := q.db.XLen(ctx, q.deadKey()).Result()
+	if err != nil {
+		return Stats{}, fmt.Errorf("counting dead letters: %w", err)
+	}
+	return Stats{Ready: info.lag, Pending: info.pending, Dead: dead}, nil
+}
+
+type groupInfo struct {
+	lag, pending  int64
+	lastDelivered string
+}
+
+func (q *Redis) group(ctx context.Context) (groupInfo, error) {
+	groups, err := q.db.XInfoGroups(ctx, q.readyKey()).Result()
+	if err != nil {
+		return groupInfo{}, fmt.Errorf("reading the consumer group: %w", err)
+	}
+	for _, g := range groups {
+		if g.Name == group {
+			return groupInfo{g.Lag, g.Pending, g.LastDeliveredID}, nil
+		}
+	}
+	return groupInfo{}, fmt.Errorf("the consumer group %q is missing", group)
+}
+
+// Trim forgets entries that are settled and older than any outcome that can still be read,
+// dead letters past their time, and consumers of processes that are gone.
+func (q *Redis) Trim(ctx context.Context) error {
+	settled, err := q.settledBefore(ctx)
+	if err != nil {
+		return err
+	}
+	cut := older(settled, at(time.Now().Add(-q.opt.ResultTTL)))
+	if err := q.db.XTrimMinIDApprox(ctx, q.readyKey(), cut, 0).Err(); err != nil {
+		return fmt.Errorf("trimming the queue: %w", err)
+	}
+	buried := at(time.Now().Add(-q.opt.DeadTTL))
+	if err := q.db.XTrimMinID(ctx, q.deadKey(), buried).Err(); err != nil {
+		return fmt.Errorf("trimming dead letters: %w", err)
+	}
+	return q.forgetConsumers(ctx)
+}
+
+// settledBefore is the oldest entry that anybody may still need: leased, or not delivered yet.
+func (q *Redis) settledBefore(ctx context.Context) (string, error) {
+	info, err := q.group(ctx)
+	if err != nil {
+		return "", err
+	}
+	if info.pending == 0 {
+		return info.lastDelivered, nil
+	}
+	pending, err := q.db.XPending(ctx, q.readyKey(), group).Result()
+	if err != nil {
+		return "", fmt.Errorf("reading the pending list: %w", err)
+	}
+	if pending.Count == 0 {
+		return info.lastDelivered, nil
+	}
+	return older(info.lastDelivered, pending.Lower), nil
+}
+
+func (q *Redis) forgetConsumers(ctx context.Context) error {
+	consumers, err := q.db.XInfoConsumers(ctx, q.readyKey(), group).Result()
+	if err != nil {
+		return fmt.Errorf("listing consumers: %w", err)
+	}
+	for _, c := range consumers {
+		if c.Pending > 0 || c.Idle < consumerTTL {
+			continue
+		}
+		if err := q.db.XGroupDelConsumer(ctx, q.readyKey(), group, c.Name).Err(); err != nil {
+			return fmt.Errorf("forgetting consumer %s: %w", c.Name, err)
+		}
+	}
+	return nil
+}
+
+func at(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) + "-0" }
+
+// older returns the smaller of two stream ids.
+func older(a, b string) string {
+	aTime, aSeq := split(a)
+	bTime, bSeq := split(b)
+	if bTime < aTime || (bTime == aTime && bSeq < aSeq) {
+		return b
+	}
+	return a
+}
+
+// split reads an id that the store itself wrote; anything else counts as 0-0, which trims nothing.
+func split(id string) (ms, seq uint64) {
+	left, right, _ := strings.Cut(id, "-")
+	ms, errMS := strconv.ParseUint(left, 10, 64)
+	seq, errSeq := strconv.ParseUint(right, 10, 64)
+	if errMS != nil || errSeq != nil {
+		return 0, 0
+	}
+	return ms, seq
+}

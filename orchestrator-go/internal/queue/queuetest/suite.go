@@ -1,0 +1,312 @@
+package queuetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"dspyagent.io/orchestrator/internal/queue"
+)
+
+const (
+	lease    = 300 * time.Millisecond
+	patience = 10 * time.Second
+)
+
+// nobody is what a process that holds nothing answers.
+func nobody(string) bool { return false }
+
+// Run checks a queue on a store. Each test has keys of its own; open makes a further consumer of them.
+func Run(t *testing.T, server *Server) {
+	for name, test := range map[string]func(*testing.T, func() *queue.Redis){
+		"a task goes from Queued to its outcome":         lifecycle,
+		"a batch keeps its order":                        batch,
+		"one idempotency key is one task":                idempotency,
+		"an idempotency key cannot change its task":      idempotencyConflict,
+		"an expired lease is taken over":                 takeover,
+		"a renewed lease is not":                         renewed,
+		"a renewal shows what was lost or ended":         renewalShows,
+		"a retry counts, and needs the lease":            retry,
+		"a released task is free at once, uncharged":     release,
+		"the first outcome wins":                         firstOutcome,
+		"finishing again changes nothing":                finishAgain,
+		"a cancelled task is not delivered":              cancelQueued,
+		"a finished task cannot be cancelled":            cancelFinished,
+		"a dead letter is listed and put back":           deadLetter,
+		"a dead letter is put back once":                 reviveOnce,
+		"a listing pages newest first":                   listing,
+		"an outcome expires":                             expiry,
+		"trimming keeps what is needed and counts agree": trimming,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			prefix := fmt.Sprintf("test/%s/%d/", t.Name(), time.Now().UnixNano())
+			test(t, func() *queue.Redis { return open(t, server, prefix) })
+		})
+	}
+}
+
+func open(t *testing.T, server *Server, prefix string) *queue.Redis {
+	db := server.Client()
+	q, err := queue.NewRedis(db, queue.Options{Prefix: prefix, Lease: lease, ResultTTL: time.Second, DeadTTL: time.Minute})
+	check(t, err)
+	check(t, q.Open(t.Context()))
+	t.Cleanup(func() {
+		q.Close()
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return q
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func submit(t *testing.T, q *queue.Redis, specs ...queue.Spec) []string {
+	t.Helper()
+	subs := make([]queue.Submission, len(specs))
+	for i, s := range specs {
+		s.Class, s.MaxAttempts = queue.Short, 3
+		subs[i] = queue.Submission{Spec: s}
+	}
+	ids, err := q.Enqueue(t.Context(), subs)
+	check(t, err)
+	return ids
+}
+
+func noop() queue.Spec { return queue.Spec{Noop: true} }
+
+func read(t *testing.T, q *queue.Redis, n int) []queue.Lease {
+	t.Helper()
+	leases, err := q.Read(t.Context(), n, 50*time.Millisecond)
+	check(t, err)
+	return leases
+}
+
+func readOne(t *testing.T, q *queue.Redis) queue.Lease {
+	t.Helper()
+	leases := read(t, q, 1)
+	if len(leases) != 1 {
+		t.Fatalf("read %d tasks, want 1", len(leases))
+	}
+	return leases[0]
+}
+
+// reclaim waits until a lease has expired.
+func reclaim(t *testing.T, q *queue.Redis) queue.Lease {
+	t.Helper()
+	var got []queue.Lease
+	Eventually(t, patience, "a lease expires", func() bool {
+		var err error
+		got, err = q.Reclaim(t.Context(), 10, nobody)
+		check(t, err)
+		return len(got) > 0
+	})
+	return got[0]
+}
+
+func finish(t *testing.T, q *queue.Redis, l queue.Lease, state queue.State) bool {
+	t.Helper()
+	recorded, err := q.Finish(t.Context(), []queue.Completion{{Lease: l, Outcome: &queue.Outcome{
+		State: state, Attempts: l.Attempt, FinishedAt: time.Now().UTC(),
+	}}})
+	check(t, err)
+	return recorded[0]
+}
+
+func expect(t *testing.T, q *queue.Redis, id string, state queue.State, attempts int) queue.Task {
+	t.Helper()
+	task, err := q.Get(t.Context(), id)
+	check(t, err)
+	if task.State != state || task.Attempts != attempts {
+		t.Errorf("task is %s after %d attempts, want %s after %d", task.State, task.Attempts, state, attempts)
+	}
+	return task
+}
+
+func lifecycle(t *testing.T, open func() *queue.Redis) {
+	q := open()
+	ids := submit(t, q, queue.Spec{Argv: []string{"/bin/echo", "a b"}, Env: map[string]string{"K": "v"}, TimeoutMS: 5})
+	expect(t, q, ids[0], queue.Queued, 0)
+	l := readOne(t, q)
+	if l.Task.ID != ids[0] || l.Attempt != 1 || !slices.Equal(l.Task.Spec.Argv, []string{"/bin/echo", "a b"}) || l.Task.Spec.Env["K"] != "v" {
+		t.Errorf("leased %+v", l)
+	}
+	begun := time.Now().UTC()
+	_, err := q.Renew(t.Context(), []queue.Progress{{Lease: l, State: queue.Running, StartedAt: begun}})
+	check(t, err)
+	if task := expect(t, q, ids[0], queue.Running, 1); !task.StartedAt.Equal(begun) {
+		t.Errorf("started at %v, want %v", task.StartedAt, begun)
+	}
+	exit := 0
+	_, err = q.Finish(t.Context(), []queue.Completion{{Lease: l, Outcome: &queue.Outcome{
+		State: queue.Succeeded, Attempts: 1, Result: &queue.Result{ExitCode: &exit, Stdout: "a b\n", Reason: "Completed"},
+		StartedAt: begun, FinishedAt: time.Now().UTC(),
+	}}})
+	check(t, err)
+	if task := expect(t, q, ids[0], queue.Succeeded, 1); task.Result.Stdout != "a b\n" || task.FinishedAt == nil {
+		t.Errorf("finished as %+v", task)
+	}
+	if _, err := q.Get(t.Context(), "00000000-0000-0000-0000-000000000000"); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("an unknown task: %v", err)
+	}
+}
+
+func batch(t *testing.T, open func() *queue.Redis) {
+	q := open()
+	specs := make([]queue.Spec, 500)
+	for i := range specs {
+		specs[i] = noop()
+	}
+	ids := submit(t, q, specs...)
+	var got []string
+	for _, l := range append(read(t, q, 300), read(t, q, 300)...) {
+		got = append(got, l.Task.ID)
+	}
+	if !slices.Equal(got, ids) {
+		t.Errorf("read %d tasks, not the %d sent in their order", len(got), len(ids))
+	}
+}
+
+func idempotency(t *testing.T, open func() *queue.Redis) {
+	q, other := open(), open()
+	spec := queue.Spec{Argv: []string{"/bin/true"}, IdempotencyKey: "once", Class: queue.Short, MaxAttempts: 3}
+	var mu sync.Mutex
+	ids := map[string]bool{}
+	var senders sync.WaitGroup
+	for i := range 20 {
+		senders.Go(func() {
+			to := []*queue.Redis{q, other}[i%2]
+			got, err := to.Enqueue(t.Context(), []queue.Submission{{Spec: spec}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			ids[got[0]] = true
+		})
+	}
+	senders.Wait()
+	if leases := read(t, q, 100); len(ids) != 1 || len(leases) != 1 {
+		t.Errorf("%d ids and %d leases for one key", len(ids), len(leases))
+	}
+}
+
+func idempotencyConflict(t *testing.T, open func() *queue.Redis) {
+	q := open()
+	submit(t, q, queue.Spec{Argv: []string{"/bin/true"}, IdempotencyKey: "k"})
+	_, err := q.Enqueue(t.Context(), []queue.Submission{{Spec: queue.Spec{Argv: []string{"/bin/false"}, IdempotencyKey: "k"}}})
+	if !errors.Is(err, queue.ErrIdempotencyConflict) {
+		t.Errorf("another task under the same key: %v", err)
+	}
+}
+
+func takeover(t *testing.T, open func() *queue.Redis) {
+	q, other := open(), open()
+	submit(t, q, noop())
+	first := readOne(t, q)
+	if got, err := other.Reclaim(t.Context(), 10, nobody); err != nil || len(got) > 0 {
+		t.Errorf("a fresh lease was taken over: %v, %v", got, err)
+	}
+	second := reclaim(t, other)
+	if second.Entry != first.Entry || second.Attempt != 2 {
+		t.Errorf("took over %+v", second)
+	}
+	if got, err := q.Reclaim(t.Context(), 10, func(string) bool { return true }); err != nil || len(got) > 0 {
+		t.Errorf("a process took its own lease over: %v, %v", got, err)
+	}
+}
+
+func renewed(t *testing.T, open func() *queue.Redis) {
+	q, other := open(), open()
+	submit(t, q, noop(), noop())
+	kept, left := readOne(t, q), readOne(t, q)
+	var taken []queue.Lease
+	Eventually(t, patience, "the other lease expires", func() bool {
+		_, err := q.Renew(t.Context(), []queue.Progress{{Lease: kept, State: queue.Running}})
+		check(t, err)
+		taken, err = other.Reclaim(t.Context(), 10, nobody)
+		check(t, err)
+		return len(taken) > 0
+	})
+	if len(taken) != 1 || taken[0].Entry != left.Entry {
+		t.Errorf("taken over: %+v", taken)
+	}
+}
+
+func renewalShows(t *testing.T, open func() *queue.Redis) {
+	q, other := open(), open()
+	submit(t, q, noop())
+	lost := readOne(t, q)
+	reclaim(t, other)
+	submit(t, q, noop())
+	ended := readOne(t, q)
+	_, err := other.Cancel(t.Context(), ended.Task.ID)
+	check(t, err)
+	got, err := q.Renew(t.Context(), []queue.Progress{{Lease: lost}, {Lease: ended}})
+	check(t, err)
+	if !slices.Equal(got.Lost, []string{lost.Entry}) || !slices.Equal(got.Ended, []string{ended.Entry}) {
+		t.Errorf("renewal shows %+v", got)
+	}
+}
+
+func retry(t *testing.T, open func() *queue.Redis) {
+	q, other := open(), open()
+	submit(t, q, noop())
+	l := readOne(t, q)
+	l, err := q.Retry(t.Context(), l)
+	if err != nil || l.Attempt != 2 {
+		t.Fatalf("second attempt: %+v, %v", l, err)
+	}
+	if taken := reclaim(t, other); taken.Attempt != 3 {
+		t.Errorf("attempt %d after a retry and a takeover, want 3", taken.Attempt)
+	}
+	if _, err := q.Retry(t.Context(), l); !errors.Is(err, queue.ErrLeaseLost) {
+		t.Errorf("a retry without the lease: %v", err)
+	}
+}
+
+func release(t *testing.T, open func() *queue.Redis) {
+	q, other := open(), open()
+	submit(t, q, noop())
+	l := readOne(t, q)
+	check(t, q.Release(t.Context(), []queue.Lease{l}))
+	got, err := other.Reclaim(t.Context(), 10, nobody)
+	if err != nil || len(got) != 1 || got[0].Attempt != 1 {
+		t.Errorf("after a release: %+v, %v", got, err)
+	}
+}
+
+func firstOutcome(t *testing.T, open func() *queue.Redis) {
+	q, other := open(), open()
+	ids := submit(t, q, noop())
+	slow := readOne(t, q)
+	fast := reclaim(t, other)
+	if !finish(t, other, fast, queue.Succeeded) || finish(t, q, slow, queue.Failed) {
+		t.Error("want the first outcome recorded and the second not")
+	}
+	expect(t, q, ids[0], queue.Succeeded, 2)
+	stats, err := q.Stats(context.Background())
+	if check(t, err); stats.Pending != 0 || stats.Ready != 0 {
+		t.Errorf("left over: %+v", stats)
+	}
+}
+
+func finishAgain(t *testing.T, open func() *queue.Redis) {
+	q := open()
+	ids := submit(t, q, noop())
+	l := readOne(t, q)
+	finish(t, q, l, queue.Succeeded)
+	finish(t, q, l, queue.Succeeded)
+	expect(t, q, ids[0], queue.Succeeded, 1)
+}

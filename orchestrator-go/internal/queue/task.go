@@ -1,0 +1,162 @@
+// Package queue holds the orchestrator's durable task queue: what a task is,
+// and its storage in streams and strings of any server that speaks RESP.
+//
+// A task is three immutable-by-convention values and one stream entry:
+//
+//	<prefix>task/<id>  what to do, written once with the entry (one MULTI)
+//	<prefix>ready      the stream: its pending list holds leases and attempt counts
+//	<prefix>run/<id>   progress of a long attempt, expiring; a display aid only
+//	<prefix>end/<id>   the outcome, SET NX: the first terminal write wins
+//	<prefix>dead       a stream naming the tasks whose attempts ran out
+package queue
+
+import (
+	"errors"
+	"time"
+)
+
+// Errors that callers tell apart. Everything else is the store being unreachable or refusing.
+var (
+	ErrNotFound            = errors.New("no such task")
+	ErrFinished            = errors.New("the task has finished")
+	ErrNotDead             = errors.New("the task is not a dead letter")
+	ErrLeaseLost           = errors.New("the lease on the task was lost")
+	ErrIdempotencyConflict = errors.New("the idempotency key belongs to a different task")
+	ErrBadCursor           = errors.New("the cursor is not one that a listing returned")
+)
+
+// State is where a task stands.
+type State string
+
+// The states of a task; Succeeded, Failed, Cancelled and Dead are terminal.
+const (
+	Queued    State = "Queued"
+	Running   State = "Running"
+	Succeeded State = "Succeeded"
+	Failed    State = "Failed"
+	Cancelled State = "Cancelled"
+	Dead      State = "Dead"
+)
+
+// Class says how long a task is expected to take; it labels metrics.
+type Class string
+
+// The classes of tasks.
+const (
+	Interactive Class = "Interactive"
+	Short       Class = "Short"
+	Long        Class = "Long"
+)
+
+// Spec is what a client asks for.
+type Spec struct {
+	Argv             []string          `json:"argv,omitempty"`
+	Cwd              string            `json:"cwd,omitempty"`
+	Env              map[string]string `json:"env,omitempty"`
+	Stdin            string            `json:"stdin,omitempty"`
+	TimeoutMS        int64             `json:"timeout_ms,omitempty"`
+	OutputLimitBytes int64             `json:"output_limit_bytes,omitempty"`
+	Noop             bool              `json:"noop,omitempty"`
+	Class            Class             `json:"class"`
+	MaxAttempts      int               `json:"max_attempts"`
+	IdempotencyKey   string            `json:"idempotency_key,omitempty"`
+}
+
+// Submission is a Spec with the trace of the request that brought it.
+type Submission struct {
+	Spec        Spec
+	Traceparent string
+}
+
+// Usage is what an attempt consumed, as the env runner measured it.
+type Usage struct {
+	WallMS      int64 `json:"wall_ms"`
+	UserMS      int64 `json:"user_ms"`
+	SystemMS    int64 `json:"system_ms"`
+	MaxRSSBytes int64 `json:"max_rss_bytes"`
+}
+
+// Result is a command's result: the reply of the env runner's POST /v1/exec.
+type Result struct {
+	ExitCode        *int     `json:"exit_code"`
+	Signal          *int     `json:"signal"`
+	Reason          string   `json:"reason"`
+	Stdout          string   `json:"stdout"`
+	Stderr          string   `json:"stderr"`
+	StdoutBytes     int64    `json:"stdout_bytes"`
+	StderrBytes     int64    `json:"stderr_bytes"`
+	StdoutTruncated bool     `json:"stdout_truncated"`
+	StderrTruncated bool     `json:"stderr_truncated"`
+	Usage           Usage    `json:"usage"`
+	Isolation       []string `json:"isolation"`
+}
+
+// Fault says why a task has no result: a stable code and a sentence that is safe to show.
+type Fault struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// Task is a task as clients see it.
+type Task struct {
+	ID          string
+	Spec        Spec
+	State       State
+	Attempts    int
+	Result      *Result
+	Fault       *Fault
+	Traceparent string
+	CreatedAt   time.Time
+	StartedAt   *time.Time // of the latest attempt; nil while none has been reported
+	FinishedAt  *time.Time
+}
+
+// Lease is the right to carry out one attempt of a task, until it goes unrenewed for the lease time.
+type Lease struct {
+	Entry   string // id of the stream entry that was delivered
+	Task    Task
+	Attempt int // counted by the store from 1, over every process that ever held the task
+}
+
+// Progress is a held lease with what there is to show of it.
+type Progress struct {
+	Lease     Lease
+	State     State // Running, or Queued while it waits for its next attempt
+	StartedAt time.Time
+	Fault     *Fault // of the attempt before
+}
+
+// Outcome is the end of a task.
+type Outcome struct {
+	State      State     `json:"state"`
+	Attempts   int       `json:"attempts"`
+	Result     *Result   `json:"result,omitempty"`
+	Fault      *Fault    `json:"error,omitempty"`
+	StartedAt  time.Time `json:"started_at,omitzero"`
+	FinishedAt time.Time `json:"finished_at"`
+}
+
+// Completion gives a lease up: with an outcome to record, or without one when the task ended elsewhere.
+type Completion struct {
+	Lease   Lease
+	Outcome *Outcome
+}
+
+// Renewal is what a renewal found out about leases that are no longer worth holding, by entry.
+type Renewal struct {
+	Lost  []string // somebody else holds them now
+	Ended []string // the task has an outcome already, such as Cancelled
+}
+
+// Page is one page of a listing, newest first; an empty Cursor means that it is the last.
+type Page struct {
+	Tasks  []Task
+	Cursor string
+}
+
+// Stats counts the entries of the queue.
+type Stats struct {
+	Ready   int64 // not delivered to anybody yet
+	Pending int64 // leased
+	Dead    int64 // dead letters, retried ones excluded
+}

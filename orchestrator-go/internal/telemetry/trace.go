@@ -1,0 +1,56 @@
+// Package telemetry writes logs and passes traces on.
+package telemetry
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+const header = "traceparent"
+
+var format = propagation.TraceContext{}
+
+// WithTrace continues the trace of a request, or begins one.
+func WithTrace(ctx context.Context, h http.Header) context.Context {
+	ctx = format.Extract(ctx, propagation.HeaderCarrier(h))
+	return next(trace.SpanContextFromContext(ctx), ctx)
+}
+
+// Traceparent is the W3C form of the trace in ctx.
+func Traceparent(ctx context.Context) string {
+	carrier := propagation.MapCarrier{}
+	format.Inject(ctx, carrier)
+	return carrier.Get(header)
+}
+
+// Propagate sets the header for a call made on behalf of a stored traceparent, with a span id of its own.
+func Propagate(h http.Header, traceparent string) {
+	if traceparent == "" {
+		return
+	}
+	ctx := WithTrace(context.Background(), http.Header{http.CanonicalHeaderKey(header): {traceparent}})
+	format.Inject(ctx, propagation.HeaderCarrier(h))
+}
+
+func next(parent trace.SpanContext, ctx context.Context) context.Context {
+	config := trace.SpanContextConfig{TraceID: parent.TraceID(), TraceFlags: parent.TraceFlags(), TraceState: parent.TraceState()}
+	if !parent.IsValid() {
+		config.TraceID = random[trace.TraceID]()
+	}
+	config.SpanID = random[trace.SpanID]()
+	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(config))
+}
+
+func random[T trace.TraceID | trace.SpanID]() T {
+	var id T
+	var bytes [16]byte
+	rand.Read(bytes[:]) // never fails, by its documentation
+	for i := range len(id) {
+		id[i] = bytes[i]
+	}
+	return id
+}
