@@ -1,7 +1,7 @@
-"""Copies crds/*.yaml into charts/dspy-agent-crds: `python -m tools.charts.sync [--check]`.
+"""Writes again what is made from crds/*.yaml: `python -m tools.charts.sync [--check]`.
 
-crds/ is the source; the copy differs by the annotation that makes Helm keep the definitions, and with them every
-session, when the chart is uninstalled.
+That is charts/dspy-agent-crds, whose copies differ by the annotation that makes Helm keep the definitions (and with
+them every session) when the chart is uninstalled; and the field tables of docs/resources.md.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tools.charts import reference
 from tools.common.paths import REPOSITORY
 
 SOURCE = REPOSITORY / "crds"
@@ -20,11 +21,9 @@ KEEP = "  annotations:\n    helm.sh/resource-policy: keep\n"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail where a copy is not the source's"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file is old")
     check = parser.parse_args().check
-    stale = out_of_step(expected_copies())
+    stale = out_of_step(expected())
     if not check:
         write(stale)
         return 0
@@ -34,6 +33,11 @@ def main() -> int:
             file=sys.stderr,
         )
     return 1 if stale else 0
+
+
+def expected() -> dict[Path, str]:
+    """Every derived file by path, with its text."""
+    return {**expected_copies(), reference.PAGE: reference.expected_page()}
 
 
 def expected_copies() -> dict[Path, str]:
@@ -61,10 +65,10 @@ def chart_copy(name: str, source: str) -> str:
     return HEADER.format(name=name) + definition + "\n" + KEEP + mark.lstrip("\n") + after
 
 
-def out_of_step(expected: dict[Path, str]) -> dict[Path, str | None]:
+def out_of_step(wanted: dict[Path, str]) -> dict[Path, str | None]:
     """What has to be written, by path; None for a copy whose source is gone."""
-    wrong: dict[Path, str | None] = {path: text for path, text in expected.items() if current(path) != text}
-    wrong.update({path: None for path in sorted(COPY.glob("*.yaml")) if path not in expected})
+    wrong: dict[Path, str | None] = {path: text for path, text in wanted.items() if current(path) != text}
+    wrong.update({path: None for path in sorted(COPY.glob("*.yaml")) if path not in wanted})
     return wrong
 
 

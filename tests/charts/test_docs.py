@@ -1,0 +1,36 @@
+"""Every manifest of docs/resources.md, as an apiserver takes it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from tests.charts.apiserver import Apiserver
+from tests.charts.manifests import PLURALS, ROOT, Manifest
+
+PAGE = (ROOT / "docs" / "resources.md").read_text()
+MANIFESTS: list[Manifest] = [
+    yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+]
+
+
+def test_each_kind_has_an_example() -> None:
+    assert {each["kind"] for each in MANIFESTS} == set(PLURALS)
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda each: each["metadata"]["name"])
+def test_the_example_is_accepted(apiserver: Apiserver, manifest: Manifest) -> None:
+    done = apiserver.kubectl(
+        "create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=yaml.safe_dump(manifest)
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_link_within_the_page_leads_somewhere() -> None:
+    headings = {
+        re.sub(r"[^a-z0-9-]", "", heading.lower().replace(" ", "-"))
+        for heading in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)
+    }
+    assert set(re.findall(r"\]\(#([^)]*)\)", PAGE)) <= headings
