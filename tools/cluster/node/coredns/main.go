@@ -16,6 +16,6 @@ import (
 
 func main() {
 	// The order in which a query passes the plugins, whatever order the Corefile names them in.
-	dnsserver.Directives = []string{"health", "ready", "errors", "cache", "loop", "template", "kubernetes", "forward"}
+	dnsserver.Directives = []string{"health", "ready", "errors", "cache", "loop", "kubernetes", "template", "forward"}
 	coremain.Run()
 }
