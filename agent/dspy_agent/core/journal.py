@@ -31,7 +31,7 @@ class Journal:
     @property
     def replaying(self) -> bool:
         """Whether there are recorded events that were not handed out."""
-        return self._handed_out < self.seq
+        return self._peek() is not None
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with every event that is appended from now on."""
@@ -54,22 +54,31 @@ class Journal:
         self._handed_out = event.seq
         return event
 
+    def resume(self) -> None:
+        """Note in the log that the session starts again; no replay repeats such a note."""
+        if self.last is not None:
+            self._write("session_resumed", {"after": self.last.seq})
+
     def append(self, event_type: str, data: Mapping[str, Any]) -> Event:
         """Record an event; returns when it is durable."""
         if self.replaying:
             raise ReplayMismatch(f"The session came to {event_type} before it repeated its whole log.")
+        event = self._write(event_type, data)
+        self._handed_out = event.seq
+        return event
+
+    def _write(self, event_type: str, data: Mapping[str, Any]) -> Event:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         event = Event(self.seq + 1, event_type, now, round(self.elapsed(), 3), data)
         self._log.append(event)
         self.last = event
-        self._handed_out = event.seq
         for listener in self._listeners:
             listener(event)
         return event
 
     def _peek(self) -> Event | None:
         """Passes over notes of earlier restarts, which no session repeats."""
-        while self.replaying:
+        while self._handed_out < self.seq:
             if not self._page:
                 self._page = list(self._log.read(self._handed_out, min(PAGE, self.seq - self._handed_out)))
             if self._page[0].type != "session_resumed":

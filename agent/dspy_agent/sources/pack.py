@@ -10,7 +10,7 @@ import os
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -73,12 +73,27 @@ def repack(source: BinaryIO) -> Packed:
     return packed
 
 
-def _add_given(packed: Packed, tar: tarfile.TarFile, given: tarfile.TarFile, info: tarfile.TarInfo) -> None:
+def pack_members(members: Iterable[tuple[tarfile.TarInfo, IO[bytes]]]) -> Packed:
+    """Files that were made in memory. Raises WorkspaceInvalid for a name that leaves the workspace."""
+    packed = Packed(_spool())
+    with tarfile.open(fileobj=packed.archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for info, content in members:
+            _check_fits(packed, info)
+            _add(packed, tar, info, content)
+    packed.archive.seek(0)
+    return packed
+
+
+def _check_fits(packed: Packed, info: tarfile.TarInfo) -> None:
     if not fits(info) or any(str(parent) in packed.links for parent in PurePosixPath(info.name).parents):
         raise WorkspaceInvalid(
-            f"The archive's entry {info.name!r} leaves the workspace or is a device; pack the folder again with "
+            f"The workspace's entry {info.name!r} leaves the workspace or is a device; pack the folder again with "
             "relative paths and without links that point out of it."
         )
+
+
+def _add_given(packed: Packed, tar: tarfile.TarFile, given: tarfile.TarFile, info: tarfile.TarInfo) -> None:
+    _check_fits(packed, info)
     # extractfile follows a hard link to its content: the runner gets independent files.
     content = given.extractfile(info) if info.isreg() or info.islnk() else None
     if info.islnk() and content is not None:
