@@ -11,8 +11,14 @@ from tests.charts.apiserver import Apiserver
 from tests.charts.manifests import PLURALS, ROOT, Manifest
 
 PAGE = (ROOT / "docs" / "resources.md").read_text()
-MANIFESTS: list[Manifest] = [
+DOCUMENTED: list[Manifest] = [
     yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+]
+EXAMPLES: list[Manifest] = [
+    each
+    for path in sorted((ROOT / "examples").rglob("*.yaml"))
+    for each in yaml.safe_load_all(path.read_text())
+    if each and str(each.get("apiVersion")).startswith("dspyagent.io/")
 ]
 
 
