@@ -1,0 +1,161 @@
+"""Wiring: settings, lease, kopf, queue. Read `operate` for the order of things."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+
+from dspy_operator import errors, handlers, logs, names, resync, settings
+from dspy_operator.cluster import Cluster
+from dspy_operator.controller import Controller
+from dspy_operator.lease import Elector
+from dspy_operator.metrics import Metrics
+from dspy_operator.names import Key
+from dspy_operator.reconcile.context import Context
+from dspy_operator.serving import Server
+from dspy_operator.settings import Settings
+from dspy_operator.store import Store
+from dspy_operator.workqueue import WorkQueue
+
+logger = logging.getLogger("dspy_operator")
+
+_CRD_POLL_S = 2.0
+_DRAIN_S = 5.0
+
+
+def main() -> None:
+    """Runs until SIGTERM or SIGINT (exit 0), a lost lease (1) or a wrong setting (2)."""
+    try:
+        made = settings.load(sys.argv[1:], os.environ)
+    except errors.SettingsError as error:
+        sys.exit(f"dspy-operator: {error}")
+    logs.configure(made.log_level)
+    try:
+        asyncio.run(operate(made))
+    except errors.OperatorError as error:
+        logger.error("the operator stops", extra={"error": str(error)})
+        sys.exit(1)
+
+
+async def operate(made: Settings) -> None:
+    """Serves probes, waits for the CRDs, watches from the start and works as long as it leads."""
+    metrics = Metrics()
+    async with Cluster(metrics.wrote) as cluster:
+        ctx = Context(made, cluster, Store(), lambda: datetime.now(UTC))
+        queue: WorkQueue[Key] = WorkQueue()
+        elector = Elector(
+            cluster,
+            namespace=made.namespace,
+            name=made.lease_name,
+            identity=made.identity,
+            duration_s=made.lease_seconds,
+            now=ctx.now,
+        )
+        _expose(metrics, ctx.store, queue, elector)
+        watching = asyncio.Event()
+        async with _served(made, metrics, watching):
+            await _crds(cluster)
+            controller = Controller(ctx, metrics)
+            jobs: list[Callable[[], Coroutine[Any, Any, None]]] = [
+                elector.run,
+                queue.keep_time,
+                lambda: resync.keep(ctx, cluster, made.watch_namespaces, queue.add),
+                *(lambda: _lead(elector, queue, controller) for _ in range(made.workers)),
+            ]
+            await _until_stopped(jobs, _watch(ctx, queue, made, watching))
+            await _release(elector)
+
+
+async def _lead(elector: Elector, queue: WorkQueue[Key], controller: Controller) -> None:
+    """One worker: idle as a follower (the queue fills meanwhile, each key once), at work as the leader."""
+    await elector.leading.wait()
+    await queue.work(controller.reconcile, controller.failed)
+
+
+async def _watch(ctx: Context, queue: WorkQueue[Key], made: Settings, watching: asyncio.Event) -> None:
+    await kopf.operator(
+        registry=handlers.registry(ctx, queue.add),
+        settings=handlers.settings(),
+        standalone=True,
+        clusterwide=not made.watch_namespaces,
+        namespaces=made.watch_namespaces,
+        ready_flag=watching,
+    )
+
+
+async def _until_stopped(
+    jobs: list[Callable[[], Coroutine[Any, Any, None]]], watch: Coroutine[Any, Any, None]
+) -> None:
+    """Runs everything until kopf ends, which SIGTERM makes it do, or until a job fails."""
+    tasks = [asyncio.create_task(job()) for job in jobs]
+    # kopf takes every task that is not there when it starts for its own and ends it with itself: it starts last.
+    await asyncio.sleep(0)
+    watcher = asyncio.create_task(watch)
+    try:
+        done, _ = await asyncio.wait([watcher, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (watcher, *tasks):
+            task.cancel()
+        await asyncio.wait([watcher, *tasks], timeout=_DRAIN_S)
+
+
+async def _release(elector: Elector) -> None:
+    try:
+        await elector.release()
+    except errors.ClusterError as error:
+        # The lease then runs out by itself; a stop is no less a stop for it.
+        logger.warning("the lease could not be released", extra={"error": str(error)})
+
+
+async def _crds(cluster: Cluster) -> None:
+    """Waits until the apiserver serves our kinds: the CRDs' chart may be installed later than the operator's."""
+    told = False
+    while True:
+        missing = sorted(set(names.KINDS) - await cluster.served_kinds())
+        if not missing:
+            return
+        if not told:
+            logger.warning(
+                "waiting for CRDs: install the chart dspy-agent-crds", extra={"error": ", ".join(missing)}
+            )
+            told = True
+        await asyncio.sleep(_CRD_POLL_S)
+
+
+@contextlib.asynccontextmanager
+async def _served(made: Settings, metrics: Metrics, watching: asyncio.Event) -> AsyncIterator[None]:
+    def ready() -> str | None:
+        return None if watching.is_set() else "The operator is not watching yet: are the CRDs installed?"
+
+    server = Server(made.listen, metrics.registry, alive=lambda: None, ready=ready)
+    port = await server.start()
+    logger.info(f"serving probes and metrics on port {port}")
+    try:
+        yield
+    finally:
+        await server.stop()
+
+
+def _expose(metrics: Metrics, store: Store, queue: WorkQueue[Key], elector: Elector) -> None:
+    metrics.watch("queue_depth", "Objects that wait for a worker.", lambda: len(queue))
+    metrics.watch(
+        "queue_delayed", "Objects that will be looked at again at a set time.", lambda: queue.delayed
+    )
+    metrics.watch("leader", "1 where this replica leads.", lambda: float(elector.leading.is_set()))
+    for resource in store.count():
+        metrics.objects.labels(resource).set_function(functools.partial(store.count_of, resource))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The pod of an AgentSession, started cold.
+
+init install-runner   copies the runner's static binary and writes a token
+sidecar runner        the user's image, serving commands on the workspace; never sees the agent's secrets
+agent                 the loop; never sees the workspace but through the runner
+"""
+
+from __future__ import annotations
+
+from dspy_operator import names
+from dspy_operator.desired import pod_parts as parts
+from dspy_operator.settings import Settings
+from dspy_operator.store import Object
+from dspy_operator.tokens import scoped_token
+
+RUNNER_PORT = 8080
+AGENT_PORT = 9000
+
+
+def session_pod(
+    session: Object, template: Object, settings: Settings, master_token: bytes, attempt: int
+) -> Object:
+    """The manifest. `template` is the session's own, its pool's or empty; `attempt` counts its pods from 1."""
+    workspace = session["spec"].get("workspace", {})
+    meta = parts.metadata(
+        names.AGENT_SESSIONS, session, names.session_pod(session["metadata"]["name"]), attempt
+    )
+    spec = parts.pod_spec(settings, template, restart_policy="OnFailure")
+    spec["initContainers"] = [parts.install_runner(settings), _runner(session, template, settings)]
+    spec["containers"] = [_agent(session, workspace, settings, master_token)]
+    spec["volumes"] = [
+        parts.empty_dir("bin"),
+        parts.empty_dir("token", memory=True),
+        *(parts.empty_dir(name) for name in ("workspace", "forks", "tmp", "scratch")),
+        *parts.source_volumes(workspace),
+    ]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+
+
+def _runner(session: Object, template: Object, settings: Settings) -> Object:
+    container = parts.user_container(settings, names.CONTAINER_RUNNER, session["spec"], template)
+    container["restartPolicy"] = "Always"  # what makes an init container a sidecar
+    container["command"] = [
+        parts.RUNNER,
+        "serve",
+        "--listen",
+        f"0.0.0.0:{RUNNER_PORT}",
+        "--token-file",
+        parts.TOKEN_FILE,
+        "--workspace",
+        parts.WORKSPACE,
+        "--forks-dir",
+        "/forks",
+        "--network",
+        parts.egress(session["spec"]),
+    ]
+    container["ports"] = [{"name": "runner", "containerPort": RUNNER_PORT}]
+    container["volumeMounts"] = [
+        parts.mount("bin", parts.BIN, read_only=True),
+        parts.mount("token", "/dspy/token", read_only=True),
+        parts.mount("workspace", parts.WORKSPACE),
+        parts.mount("forks", "/forks"),
+        parts.mount("tmp", "/tmp"),  # noqa: S108 - the container's own
+    ]
+    return container
+
+
+def _agent(session: Object, workspace: Object, settings: Settings, master_token: bytes) -> Object:
+    container = parts.own_container(settings, names.CONTAINER_AGENT, settings.agent_image)
+    container["args"] = ["session"]
+    container["command"] = ["dspy-agent"]
+    container["env"] = _agent_env(session, workspace, settings, master_token)
+    container["ports"] = [{"name": "agent", "containerPort": AGENT_PORT}]
+    container["readinessProbe"] = {
+        "httpGet": {"path": "/readyz", "port": "agent"},
+        "periodSeconds": 1,
+        "failureThreshold": 3,
+    }
+    container["resources"] = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
+    container["volumeMounts"] = [
+        parts.mount("token", "/dspy/token", read_only=True),
+        parts.mount("scratch", "/scratch"),
+        *parts.source_mounts(workspace),
+    ]
+    return container
+
+
+def _agent_env(session: Object, workspace: Object, settings: Settings, master_token: bytes) -> list[Object]:
+    identity = {key: session["metadata"][key] for key in ("namespace", "name", "uid")}
+    described = parts.compact_json({"metadata": identity, "spec": session["spec"]})
+    variables = [
+        parts.env("DSPY_AGENT_SESSION", described),
+        parts.env("DSPY_AGENT_LISTEN", f"0.0.0.0:{AGENT_PORT}"),
+        parts.env("DSPY_AGENT_RUNNER_URL", f"http://127.0.0.1:{RUNNER_PORT}"),
+        parts.env("DSPY_AGENT_RUNNER_TOKEN_FILE", parts.TOKEN_FILE),
+        parts.env("DSPY_AGENT_REDDB_URL", settings.reddb_url),
+        parts.env("DSPY_AGENT_REDDB_HTTP_URL", settings.reddb_http_url),
+        parts.env("DSPY_AGENT_REDDB_TOKEN", scoped_token(master_token, names.session_prefix(**identity))),
+        parts.env("DSPY_AGENT_TERMINATION_LOG", parts.TERMINATION_LOG),
+        parts.env("HOME", "/scratch"),
+        parts.env("TMPDIR", "/scratch"),
+        *parts.source_env(workspace),
+    ]
+    key = session["spec"].get("policy", {}).get("llm", {}).get("apiKeySecretRef")
+    if key is not None:
+        reference = {"name": key["name"], "key": key["key"]}
+        variables.append({"name": "DSPY_AGENT_LLM_API_KEY", "valueFrom": {"secretKeyRef": reference}})
+    return variables

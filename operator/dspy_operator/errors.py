@@ -1,0 +1,91 @@
+"""The operator's errors, named by the boundary that they crossed.
+
+OperatorError
+├── SettingsError          a flag or environment variable is wrong; the message names it
+├── StalledError           a spec cannot work until a person changes something: becomes the Stalled condition
+├── ReportInvalidError     a container's termination message is not what we agreed on
+├── LeaseLostError         another replica leads, or the lease could not be renewed in time
+└── ClusterError           the Kubernetes API said no, or nothing
+    ├── NotFoundError      404
+    ├── AlreadyExistsError 409 on create
+    ├── ConflictError      409 on anything else: the object changed, or is another one by now
+    ├── ForbiddenError     403: RBAC, quota, Pod Security
+    ├── InvalidError       422 and 400
+    ├── TooManyRequestsError  429, with the delay that the server asked for
+    └── UnavailableError   5xx, no connection, no answer in time
+
+Library errors stop at cluster.py, where they are classified once and chained.
+"""
+
+from __future__ import annotations
+
+
+class OperatorError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+class SettingsError(OperatorError):
+    """A setting is missing or malformed. The message names the flag and the variable."""
+
+
+class StalledError(OperatorError):
+    """A spec that cannot work as it stands.
+
+    `reason` is the condition's CamelCase reason, `message` a sentence that says what to change, `retry_s` after how
+    many seconds it is worth looking again without any event (None: only a change of the object can help).
+    """
+
+    def __init__(self, reason: str, message: str, retry_s: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retry_s = retry_s
+
+
+class ReportInvalidError(OperatorError):
+    """A termination message that is absent, too long, not JSON, or not of the agreed shape."""
+
+
+class LeaseLostError(OperatorError):
+    """This process may no longer act: it has to end, and come back as a follower."""
+
+
+class ClusterError(OperatorError):
+    """The Kubernetes API refused or failed. `message` is the server's own words."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+
+class NotFoundError(ClusterError):
+    """The object is gone, or never was."""
+
+
+class AlreadyExistsError(ClusterError):
+    """Something bears that name already."""
+
+
+class ConflictError(ClusterError):
+    """The object changed since it was read, or another one bears its name now."""
+
+
+class ForbiddenError(ClusterError):
+    """RBAC, a quota or an admission rule refused; the message says which."""
+
+
+class InvalidError(ClusterError):
+    """The server's validation refused the object."""
+
+
+class TooManyRequestsError(ClusterError):
+    """The server is busy and asked to be left alone for `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message, 429)
+        self.retry_after_s = retry_after_s
+
+
+class UnavailableError(ClusterError):
+    """The server failed, could not be reached, or did not answer in time."""

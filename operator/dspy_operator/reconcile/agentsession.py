@@ -1,0 +1,141 @@
+"""AgentSession: one pod, started cold, recreated when it is lost, until the agent reports the end."""
+
+from __future__ import annotations
+
+from dspy_operator import names
+from dspy_operator.desired.session_pod import session_pod
+from dspy_operator.errors import StalledError
+from dspy_operator.names import Key
+from dspy_operator.reconcile import references
+from dspy_operator.reconcile.context import Context, earliest, expire, write_status
+from dspy_operator.reconcile.start import create_pod, lost_pods, pause_s
+from dspy_operator.status import pods
+from dspy_operator.status import session as view
+from dspy_operator.status.conditions import is_true, merge, parse_time
+from dspy_operator.status.session import MAX_LOST_PODS, Finish, View
+from dspy_operator.store import Object
+
+_POOL_RETRY_S = 60.0
+
+
+async def reconcile(ctx: Context, key: Key) -> float | None:
+    """One pass. Returns after how many seconds time alone would change something."""
+    session = ctx.store.get(key)
+    if session is None or session["metadata"].get("deletionTimestamp"):
+        return None
+    if is_true(session, "Finished"):
+        return await _after_the_end(ctx, session)
+    pod = _pod_of(ctx, session)
+    try:
+        seen = await _advance(ctx, session, pod)
+    except StalledError as error:
+        seen = view.stalled(error, pod)
+    write_again_s = await _write(ctx, session, seen)
+    return earliest(seen.look_again_s, write_again_s, _shutdown_in_s(ctx, session))
+
+
+async def _advance(ctx: Context, session: Object, pod: Object | None) -> View:
+    finish = None if pod is None else view.finish_of(session, pod)
+    if finish is not None:
+        return await _finish(ctx, session, finish, pod)
+    refuse_unsupported(session)
+    left_s = _shutdown_in_s(ctx, session)
+    if left_s is not None and left_s <= 0:
+        outcome = "Unsolved" if "task" in session["spec"] else None
+        ended = Finish("ShutdownTimeReached", "spec.lifecycle.shutdownTime has passed.", outcome)
+        return await _finish(ctx, session, ended, pod)
+    if pod is not None and pods.phase(pod) in ("Failed", "Succeeded") and not pods.is_deleting(pod):
+        # Not the agent's doing (that would be a finish): the pod is no use any more, and its name is needed.
+        await ctx.cluster.delete_pod(pod)
+        return view.waiting("PodLost", f"The session's pod was lost: {pods.loss(pod)}", None)
+    if pod is not None:
+        return view.observe(session, pod, ctx.now())
+    return await _start(ctx, session)
+
+
+async def _start(ctx: Context, session: Object) -> View:
+    lost = lost_pods(ctx, session)
+    if lost is not None and lost.attempt > MAX_LOST_PODS:
+        message = f"The session's pod was lost {lost.attempt} times, last: {lost.reason}"
+        return view.finished(session, Finish("InfraError", message, "Error"), None)
+    wait_s = pause_s(ctx, lost)
+    if lost is not None and wait_s > 0:
+        return view.waiting("PodLost", f"The session's pod was lost: {lost.reason}", wait_s)
+    template = _template(ctx, session)
+    await references.check(ctx, session["metadata"]["namespace"], session["spec"])
+    attempt = 1 if lost is None else lost.attempt + 1
+    manifest = session_pod(session, template, ctx.settings, ctx.settings.reddb_token(), attempt)
+    pod = await create_pod(ctx, session, manifest)
+    return view.observe(session, pod, ctx.now())
+
+
+async def _finish(ctx: Context, session: Object, finish: Finish, pod: Object | None) -> View:
+    ended = pod is not None and pods.ended(pod, names.CONTAINER_AGENT)
+    if pod is not None and not (ended and ended.exit_code == 0):
+        await ctx.cluster.delete_pod(pod)  # nothing in it would end by itself
+    return view.finished(session, finish, pod)
+
+
+async def _after_the_end(ctx: Context, session: Object) -> float | None:
+    ttl_s = session["spec"].get("lifecycle", {}).get("ttlSecondsAfterFinished")
+    return await expire(ctx, names.AGENT_SESSIONS, session, session["status"]["finishTime"], ttl_s)
+
+
+async def _write(ctx: Context, session: Object, seen: View) -> float | None:
+    status = view.status(session, seen, ctx.now())
+    stored = session["status"].get("conditions") or ()
+    status["conditions"] = merge(stored, seen.conditions, session["metadata"]["generation"], ctx.now())
+    again_s = await write_status(ctx, names.AGENT_SESSIONS, session, status)
+    if seen.finish is None:
+        return again_s
+    current = ctx.store.get(
+        Key(names.AGENT_SESSIONS, session["metadata"]["namespace"], session["metadata"]["name"])
+    )
+    return earliest(again_s, await _after_the_end(ctx, current)) if current is not None else again_s
+
+
+def refuse_unsupported(session: Object) -> None:
+    """Raises StalledError for the first field that asks for what this release cannot do: never ignored in silence."""
+    spec = session["spec"]
+    egress = spec.get("network", {}).get("egress", {})
+    unsupported = {
+        "spec.policy.trainingJobRef": "trainingJobRef" in spec.get("policy", {}),
+        "spec.storage: Dedicated": spec.get("storage") == "Dedicated",
+        "spec.operatingMode: Suspended": spec.get("operatingMode") == "Suspended",
+        f"spec.approval: {spec.get('approval')}": spec.get("approval", "Never") != "Never",
+        "spec.workspace.persistent": "persistent" in spec.get("workspace", {}),
+        "spec.network.egress.hosts": bool(egress.get("hosts")),
+        "spec.network.egress.cidrs": bool(egress.get("cidrs")),
+        "spec.lifecycle.idleTimeoutSeconds": "idleTimeoutSeconds" in spec.get("lifecycle", {}),
+        "spec.pooling: Require": spec.get("pooling") == "Require",
+    }
+    for field, asked in unsupported.items():
+        if asked:
+            raise StalledError("NotImplemented", f"{field} is not implemented in this release: remove it.")
+
+
+def _template(ctx: Context, session: Object) -> Object:
+    spec = session["spec"]
+    if "poolRef" not in spec:
+        own: Object = spec.get("template", {})
+        return own
+    namespace, name = session["metadata"]["namespace"], spec["poolRef"]["name"]
+    pool = ctx.store.get(Key(names.AGENT_POOLS, namespace, name))
+    if pool is None:
+        message = (
+            f"AgentPool {name} does not exist in namespace {namespace}: create it, or remove spec.poolRef."
+        )
+        raise StalledError("PoolNotFound", message, _POOL_RETRY_S)
+    template: Object = pool["spec"].get("template", {})
+    return template
+
+
+def _pod_of(ctx: Context, session: Object) -> Object | None:
+    name = names.session_pod(session["metadata"]["name"])
+    found = (pod for pod in ctx.store.pods_of(session["metadata"]["uid"]) if pod["metadata"]["name"] == name)
+    return next(found, None)
+
+
+def _shutdown_in_s(ctx: Context, session: Object) -> float | None:
+    at = session["spec"].get("lifecycle", {}).get("shutdownTime")
+    return None if at is None else (parse_time(at) - ctx.now()).total_seconds()

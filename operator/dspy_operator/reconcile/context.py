@@ -1,0 +1,110 @@
+"""What every reconcile is given, and the two things that all of them do: write a status, clean up after the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from dspy_operator import names
+from dspy_operator.settings import Settings
+from dspy_operator.status.conditions import MINOR_DELAY_S, Change, compare, find, parse_time, timestamp
+from dspy_operator.store import Object, Store
+
+
+class ClusterClient(Protocol):
+    """The part of cluster.py that reconciles use."""
+
+    async def create_pod(self, manifest: Object) -> Object: ...
+    async def get_pod(self, namespace: str, name: str) -> Object: ...
+    async def delete_pod(self, pod: Object) -> None: ...
+    async def delete(self, plural: str, seen: Object) -> None: ...
+    async def apply_status(self, plural: str, seen: Object, status: Object) -> Object: ...
+    async def keys_in_secret(self, namespace: str, name: str) -> frozenset[str]: ...
+    async def keys_in_config_map(self, namespace: str, name: str) -> frozenset[str]: ...
+    async def create_event(self, event: Object) -> None: ...
+
+
+@dataclass
+class Context:
+    """`now` is the time of day (UTC, aware). `minor_since` remembers when a status began to differ in small things."""
+
+    settings: Settings
+    cluster: ClusterClient
+    store: Store
+    now: Callable[[], datetime]
+    minor_since: dict[str, datetime] = field(default_factory=dict)
+
+
+async def write_status(ctx: Context, plural: str, seen: Object, status: Object) -> float | None:
+    """Writes the status where it says something new. Returns when to come back for what can wait, in seconds.
+
+    A newly stalled object gets an Event first: the other way round, a failure between the two would lose it.
+    """
+    uid, now = seen["metadata"]["uid"], ctx.now()
+    change = compare(seen["status"], status)
+    if change is Change.MINOR:
+        since = ctx.minor_since.setdefault(uid, now)
+        left_s = MINOR_DELAY_S - (now - since).total_seconds()
+        if left_s > 0:
+            return left_s
+    ctx.minor_since.pop(uid, None)
+    if change is Change.NONE:
+        return None
+    if _newly_stalled(seen, status):
+        await ctx.cluster.create_event(_stalled_event(plural, seen, status, now))
+    ctx.store.put(plural, await ctx.cluster.apply_status(plural, seen, status))
+    return None
+
+
+async def expire(
+    ctx: Context, plural: str, seen: Object, finished_at: str, ttl_s: int | None
+) -> float | None:
+    """Deletes an object whose time after its end is over. Returns the seconds that are left, or None."""
+    if ttl_s is None:
+        return None
+    left_s = (parse_time(finished_at) + timedelta(seconds=ttl_s) - ctx.now()).total_seconds()
+    if left_s > 0:
+        return left_s
+    await ctx.cluster.delete(plural, seen)
+    return None
+
+
+def earliest(*delays_s: float | None) -> float | None:
+    """The soonest of several wishes to look again."""
+    return min((delay for delay in delays_s if delay is not None), default=None)
+
+
+def _newly_stalled(seen: Object, status: Object) -> bool:
+    wanted = find({"status": status}, "Stalled")
+    if wanted is None or wanted["status"] != "True":
+        return False
+    stored = find(seen, "Stalled")
+    return stored is None or (stored["status"], stored["reason"]) != ("True", wanted["reason"])
+
+
+def _stalled_event(plural: str, seen: Object, status: Object, now: datetime) -> Object:
+    stalled = find({"status": status}, "Stalled")
+    reason, message = (stalled or {})["reason"], (stalled or {})["message"]
+    metadata = seen["metadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "namespace": metadata["namespace"],
+            "name": names.event_name(metadata["name"], metadata["uid"], reason, message),
+        },
+        "involvedObject": {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KINDS[plural],
+            **{key: metadata[key] for key in ("namespace", "name", "uid", "resourceVersion")},
+        },
+        "type": "Warning",
+        "reason": reason,
+        "message": message[:1024],
+        "source": {"component": names.FIELD_MANAGER},
+        "firstTimestamp": timestamp(now),
+        "lastTimestamp": timestamp(now),
+        "count": 1,
+    }

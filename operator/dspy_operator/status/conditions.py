@@ -1,0 +1,105 @@
+"""Conditions as the API conventions have them, and whether a status is worth a write."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from dspy_operator.store import Object
+
+Status = Literal["True", "False", "Unknown"]
+
+_MESSAGE_MAX = 2048
+# Progress that nobody waits for rides with the next material change, or is written alone after MINOR_DELAY_S: a session
+# that starts quickly costs three status writes, and one that does not still tells the truth.
+MINOR_DELAY_S = 5.0
+_MINOR_CONDITIONS = frozenset({"Scheduled", "WorkspaceReady"})
+_MINOR_FIELDS = frozenset({"conditions", "nodeName", "phase"})
+_REASON_MATTERS = frozenset({"Stalled", "Finished", "Complete", "Failed"})
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition without its bookkeeping (transition time, generation)."""
+
+    type: str
+    status: Status
+    reason: str
+    message: str = ""
+
+
+class Change(enum.Enum):
+    """How much a new status differs from the stored one."""
+
+    NONE = enum.auto()
+    MINOR = enum.auto()
+    MATERIAL = enum.auto()
+
+
+def merge(
+    stored: Iterable[Object], wanted: Iterable[Condition], generation: int, now: datetime
+) -> list[Object]:
+    """The conditions to store: a transition time moves only where the status does. Ordered by type."""
+    known = {condition["type"]: condition for condition in stored}
+    merged = []
+    for condition in sorted(wanted, key=lambda each: each.type):
+        before = known.get(condition.type)
+        kept = before is not None and before["status"] == condition.status
+        merged.append(
+            {
+                "type": condition.type,
+                "status": condition.status,
+                "reason": condition.reason,
+                "message": condition.message[:_MESSAGE_MAX],
+                "observedGeneration": generation,
+                "lastTransitionTime": before["lastTransitionTime"] if before and kept else timestamp(now),
+            }
+        )
+    return merged
+
+
+def compare(stored: Object, wanted: Object) -> Change:
+    """Whether `wanted` differs from `stored`, and whether anybody waits for the difference."""
+    if stored == wanted:
+        return Change.NONE
+    if _material(stored) == _material(wanted):
+        return Change.MINOR
+    return Change.MATERIAL
+
+
+def find(holder: Object, kind: str) -> Object | None:
+    """The condition of that type in an object's status."""
+    for condition in holder["status"].get("conditions") or ():
+        if condition["type"] == kind:
+            found: Object = condition
+            return found
+    return None
+
+
+def is_true(holder: Object, kind: str) -> bool:
+    """Whether the object has that condition with status True."""
+    condition = find(holder, kind)
+    return condition is not None and condition["status"] == "True"
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in whole seconds, as Kubernetes writes times."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> datetime:
+    """An RFC 3339 time of the API, aware."""
+    return datetime.fromisoformat(text)
+
+
+def _material(status: Object) -> Object:
+    conditions = {
+        each["type"]: (each["status"], each["reason"] if each["type"] in _REASON_MATTERS else None)
+        for each in status.get("conditions") or ()
+        if each["type"] not in _MINOR_CONDITIONS
+    }
+    others = {name: value for name, value in status.items() if name not in _MINOR_FIELDS}
+    return {**others, "conditions": conditions}
