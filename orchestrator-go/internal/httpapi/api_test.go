@@ -148,7 +148,7 @@ func TestBadRequestsSayWhatToDo(t *testing.T) {
 		`{"tasks":[]}`:                               422,
 		`{"tasks":[{"argv":["a"]}],"argv":["b"]}`:    422,
 		`{"tasks":[` + strings.Repeat(`{"noop":true},`, 1000) + `{"noop":true}]}`: 422,
-		`{"argv":`:                              400,
+		`{"argv":`:                              422,
 		`"` + strings.Repeat("x", 17<<20) + `"`: 413,
 	} {
 		w := send(t, &fakeTasks{}, "POST", "/v1/tasks", body)

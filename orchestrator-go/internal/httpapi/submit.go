@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -32,14 +33,13 @@ func (b *submitBody) UnmarshalJSON(data []byte) error {
 	}
 	object, _ := value.(map[string]any)
 	_, b.batch = object["tasks"]
-	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
-	one, many := submitSchemas(registry)
-	schema := one
+	known := schemas()
+	schema := known.one
 	if b.batch {
-		schema = many
+		schema = known.many
 	}
 	var found huma.ValidateResult
-	huma.Validate(registry, schema, huma.NewPathBuffer([]byte("body"), 4), huma.ModeWriteToServer, value, &found)
+	huma.Validate(known.registry, schema, huma.NewPathBuffer([]byte("body"), 4), huma.ModeWriteToServer, value, &found)
 	if len(found.Errors) > 0 {
 		b.fault = found.Errors[0]
 		return nil
@@ -58,6 +58,18 @@ func (b *submitBody) Schema(r huma.Registry) *huma.Schema {
 	one, many := submitSchemas(r)
 	return &huma.Schema{OneOf: []*huma.Schema{one, many}}
 }
+
+type submitForms struct {
+	registry  huma.Registry
+	one, many *huma.Schema
+}
+
+// schemas are made once: they are read-only from then on.
+var schemas = sync.OnceValue(func() submitForms {
+	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	one, many := submitSchemas(registry)
+	return submitForms{registry, one, many}
+})
 
 func submitSchemas(r huma.Registry) (one, many *huma.Schema) {
 	one = r.Schema(reflect.TypeFor[TaskSpec](), true, "")

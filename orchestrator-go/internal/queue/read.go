@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -18,6 +19,10 @@ func (q *Redis) Read(ctx context.Context, limit int, block time.Duration) ([]Lea
 	}).Result()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
+	}
+	if err != nil && strings.HasPrefix(err.Error(), "NOGROUP") {
+		// The store came back empty; whatever is enqueued from now on is worth reading.
+		return nil, q.Open(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the queue: %w", err)
