@@ -23,7 +23,7 @@ from dspy_agent.core.tools import ToolContext
 from dspy_agent.core.workspace import Workspace
 from dspy_agent.errors import SessionError, UsageError
 from dspy_agent.local_runner import local_runner
-from dspy_agent.policies import create_policy, tools_for
+from dspy_agent.policies import equip
 from dspy_agent.sources.local import left_out, pack_repository
 
 EXIT_CODES = {"Solved": 0, "Unsolved": 1, "Error": 2}
@@ -67,14 +67,14 @@ def main(arguments: argparse.Namespace) -> int:
     journal = Journal(log, lambda: budget.seconds)
     journal.listen(lambda event: print(narrate.line(event), file=sys.stderr, flush=True))
     options = _policy_options(arguments)
-    policy = create_policy(arguments.policy, options)
+    equipment = equip(arguments.policy, options)
     journal.append(
         "session_started", {"policy": arguments.policy, "prompt": task.prompt, "check": list(task.check)}
     )
     with local_runner() as runner:
         workspace = _workspace(runner, repo, journal)
         context = ToolContext(task, workspace, os.cpu_count() or 1, seconds_left=lambda: budget.seconds_left)
-        run = TaskRun(policy, tools_for(arguments.policy, options), context, journal, budget, lambda _: None)
+        run = TaskRun(equipment.policy, equipment.tools, context, journal, budget, lambda _: None)
         outcome = _outcome(run)
     if arguments.apply and outcome.outcome == "Solved":
         apply_edits(repo, workspace.edits)

@@ -35,6 +35,9 @@ class FakeRunner:
         self._lock = threading.Lock()
         self._folder_of(MAIN).mkdir(parents=True)
 
+    def wait_ready(self, timeout_seconds: float) -> None:
+        """Folders are always ready."""
+
     def execute(self, command: Command, workspace: str = MAIN) -> ExecResult:
         folder = self._folder(workspace)
         started = time.monotonic()

@@ -67,6 +67,10 @@ class Journal:
         self._handed_out = event.seq
         return event
 
+    def abandon(self, event_type: str, data: Mapping[str, Any]) -> Event:
+        """Record the end of a session that failed, whether or not the whole log was repeated."""
+        return self._write(event_type, data)
+
     def _write(self, event_type: str, data: Mapping[str, Any]) -> Event:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         event = Event(self.seq + 1, event_type, now, round(self.elapsed(), 3), data)

@@ -11,6 +11,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -38,9 +39,8 @@ class Packed:
 
 
 def pack_folder(folder: Path, excluded: Excluded = lambda _: False) -> Packed:
-    """The folder's files and inner links; modes are kept, owners and times are not."""
-    packed = Packed(_spool())
-    with tarfile.open(fileobj=packed.archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    """The folder's files and inner links; modes are kept, owners are not. Raises WorkspaceInvalid when too large."""
+    with _packing() as (packed, tar):
         for path in _walk(folder, excluded):
             info = tar.gettarinfo(path, arcname=str(path.relative_to(folder)))
             if info is None or not fits(info):
@@ -50,18 +50,13 @@ def pack_folder(folder: Path, excluded: Excluded = lambda _: False) -> Packed:
                     _add(packed, tar, info, content)
             else:
                 _add(packed, tar, info, None)
-    packed.archive.seek(0)
     return packed
 
 
 def repack(source: BinaryIO) -> Packed:
     """An archive (tar, also compressed) made safe. Raises WorkspaceInvalid at the first entry that is not."""
-    packed = Packed(_spool())
     try:
-        with (
-            tarfile.open(fileobj=source, mode="r:*") as given,
-            tarfile.open(fileobj=packed.archive, mode="w", format=tarfile.PAX_FORMAT) as tar,
-        ):
+        with _packing() as (packed, tar), tarfile.open(fileobj=source, mode="r:*") as given:
             for info in given:
                 if PurePosixPath(info.name).parts:
                     _add_given(packed, tar, given, info)
@@ -69,19 +64,29 @@ def repack(source: BinaryIO) -> Packed:
         raise WorkspaceInvalid(
             f"The workspace archive cannot be read ({error}); give a tar or tar.gz."
         ) from error
-    packed.archive.seek(0)
     return packed
 
 
 def pack_members(members: Iterable[tuple[tarfile.TarInfo, IO[bytes]]]) -> Packed:
     """Files that were made in memory. Raises WorkspaceInvalid for a name that leaves the workspace."""
-    packed = Packed(_spool())
-    with tarfile.open(fileobj=packed.archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with _packing() as (packed, tar):
         for info, content in members:
             _check_fits(packed, info)
             _add(packed, tar, info, content)
-    packed.archive.seek(0)
     return packed
+
+
+@contextmanager
+def _packing() -> Iterator[tuple[Packed, tarfile.TarFile]]:
+    # Small workspaces never touch the disk.
+    packed = Packed(cast(BinaryIO, tempfile.SpooledTemporaryFile(SPOOL_BYTES)))  # noqa: SIM115 - the caller closes it
+    try:
+        with tarfile.open(fileobj=packed.archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            yield packed, tar
+    except BaseException:
+        packed.archive.close()
+        raise
+    packed.archive.seek(0)
 
 
 def _check_fits(packed: Packed, info: tarfile.TarInfo) -> None:
@@ -146,8 +151,3 @@ def _walk(folder: Path, excluded: Excluded) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if name not in links and not excluded(here / name))
         yield from (here / name for name in folders)
         yield from (here / name for name in sorted(files + links) if not excluded(here / name))
-
-
-def _spool() -> BinaryIO:
-    # Small workspaces never touch the disk.
-    return cast(BinaryIO, tempfile.SpooledTemporaryFile(SPOOL_BYTES))

@@ -1,0 +1,94 @@
+"""`dspy-agent session`: one AgentSession, from its environment to its termination message."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from types import FrameType
+
+from dspy_agent import narrate
+from dspy_agent.clients.reddb import BlobClient, StreamLog
+from dspy_agent.clients.runner import RunnerClient
+from dspy_agent.core.events import Event
+from dspy_agent.core.journal import Listener
+from dspy_agent.errors import LogFenced, Terminated
+from dspy_agent.logs import Logger
+from dspy_agent.pod.metrics import Metrics
+from dspy_agent.pod.server import Server, SessionState, create_app
+from dspy_agent.pod.session import PodSession
+from dspy_agent.pod.spec import SessionSpec, parse
+from dspy_agent.settings import Settings, add_flags, load
+from dspy_agent.sources.fetch import Places
+
+EXIT_FENCED = 3
+EXIT_TERMINATED = 128 + signal.SIGTERM
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_flags(parser)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """0 when the session ended, whatever its outcome; otherwise the kubelet restarts the container."""
+    settings = load(arguments)
+    spec = parse(settings.session)
+    signal.signal(signal.SIGTERM, _terminate)
+    logger = Logger("agent", spec.uid.replace("-", ""))
+    state = SessionState(spec.name, spec.namespace, spec.policy)
+    metrics = Metrics()
+    log = StreamLog(settings.reddb_url, settings.reddb_token, spec.log_key, settings.store_retry_seconds)
+    server = Server(settings.host, settings.port, create_app(state, settings.runner_token, log, metrics))
+    logger.info("listening", port=server.port)
+
+    def listener(event: Event) -> None:
+        metrics.observe(event)
+        logger.info(narrate.line(event), seq=event.seq, event=event.type)
+
+    try:
+        outcome = _session(settings, spec, log, state, listener).run()
+        if outcome is None:
+            _serve_until_terminated(state)
+            return 0
+        state.phase = "Finished"
+        settings.termination_log.write_text(outcome.termination_message())
+        logger.info("finished", outcome=outcome.outcome, reason=outcome.reason)
+        return 0
+    except LogFenced as error:
+        logger.error(str(error))
+        return EXIT_FENCED
+    except Terminated:
+        logger.info("asked to stop")
+        return 0 if spec.task is None else EXIT_TERMINATED
+    finally:
+        server.stop()
+        log.close()
+
+
+def _session(
+    settings: Settings, spec: SessionSpec, log: StreamLog, state: SessionState, listener: Listener
+) -> PodSession:
+    blobs = BlobClient(settings.reddb_http_url, settings.reddb_token, settings.store_retry_seconds)
+    return PodSession(
+        spec=spec,
+        runner=RunnerClient(settings.runner_url, settings.runner_token),
+        log=log,
+        blobs=blobs,
+        places=Places(
+            settings.workspace_source, settings.git_secret_dir, blobs, settings.git_timeout_seconds
+        ),
+        runner_wait_seconds=settings.runner_wait_seconds,
+        llm_api_key=settings.llm_api_key,
+        on_ready=state.became_ready,
+        listener=listener,
+    )
+
+
+def _serve_until_terminated(state: SessionState) -> None:
+    state.phase = "Interactive"
+    threading.Event().wait()
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    # Raised in the main thread, where the session runs: whatever it waits for is interrupted.
+    raise Terminated("SIGTERM")

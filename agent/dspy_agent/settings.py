@@ -1,0 +1,143 @@
+"""Settings of the agent container, from flags and environment (a flag wins), checked before anything starts.
+
+Every setting is a flag `--reddb-url` and a variable DSPY_AGENT_REDDB_URL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dspy_agent.errors import SettingsError
+
+PREFIX = "DSPY_AGENT_"
+# name, default (None: must be given), meaning
+_SETTINGS: tuple[tuple[str, str | None, str], ...] = (
+    ("session", None, "the AgentSession as JSON: metadata and spec"),
+    ("runner-url", "http://127.0.0.1:8080", "the env runner: http://host:port or unix:/path"),
+    ("runner-token-file", "/dspy/token/token", "file with the runner's bearer token"),
+    ("reddb-url", None, "RedDB's RESP address: redis://host:port"),
+    ("reddb-http-url", None, "RedDB's HTTP address: http://host:port"),
+    ("listen", "0.0.0.0:9000", "where the session's HTTP interface listens: host:port"),
+    ("termination-log", "/dev/termination-log", "file for the outcome, read by the kubelet"),
+    ("workspace-source", "/dspy/workspace-source", "where the workspace's ConfigMap is mounted"),
+    ("git-secret-dir", "/dspy/git-secret", "where the git Secret is mounted"),
+    ("runner-wait-seconds", "60", "how long to wait for the runner to start"),
+    ("store-retry-seconds", "120", "how long to wait for RedDB to come back"),
+    ("git-timeout-seconds", "300", "how long a git fetch may take"),
+)
+# Secrets come from the environment alone: flags are visible in process lists.
+REDDB_TOKEN = PREFIX + "REDDB_TOKEN"
+LLM_API_KEY = PREFIX + "LLM_API_KEY"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `dspy-agent session` runs with."""
+
+    session: str
+    runner_url: str
+    runner_token: str
+    reddb_url: str
+    reddb_http_url: str
+    reddb_token: str
+    llm_api_key: str | None
+    host: str
+    port: int
+    termination_log: Path
+    workspace_source: Path
+    git_secret_dir: Path
+    runner_wait_seconds: float
+    store_retry_seconds: float
+    git_timeout_seconds: float
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag per setting; without it the environment variable counts."""
+    for name, default, meaning in _SETTINGS:
+        parser.add_argument(
+            f"--{name}", help=f"{meaning} ({variable(name)}; default {default or 'none, required'})"
+        )
+
+
+def load(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings. Raises SettingsError with a message that names the one that is wrong."""
+    values = {name: _value(arguments, environment, name, default) for name, default, _ in _SETTINGS}
+    host, port = _address("listen", values["listen"])
+    return Settings(
+        session=values["session"],
+        runner_url=_url("runner-url", values["runner-url"], ("http", "unix")),
+        runner_token=_token_file(values["runner-token-file"]),
+        reddb_url=_url("reddb-url", values["reddb-url"], ("redis", "rediss")),
+        reddb_http_url=_url("reddb-http-url", values["reddb-http-url"], ("http", "https")),
+        reddb_token=_secret(environment, REDDB_TOKEN),
+        llm_api_key=environment.get(LLM_API_KEY),
+        host=host,
+        port=port,
+        termination_log=Path(values["termination-log"]),
+        workspace_source=Path(values["workspace-source"]),
+        git_secret_dir=Path(values["git-secret-dir"]),
+        runner_wait_seconds=_seconds("runner-wait-seconds", values["runner-wait-seconds"]),
+        store_retry_seconds=_seconds("store-retry-seconds", values["store-retry-seconds"]),
+        git_timeout_seconds=_seconds("git-timeout-seconds", values["git-timeout-seconds"]),
+    )
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper().replace("-", "_")
+
+
+def _value(
+    arguments: argparse.Namespace, environment: Mapping[str, str], name: str, default: str | None
+) -> str:
+    value: str | None = (
+        getattr(arguments, name.replace("-", "_"), None) or environment.get(variable(name)) or default
+    )
+    if value is None:
+        raise SettingsError(f"{variable(name)} (or --{name}) is not set.")
+    return value
+
+
+def _token_file(path: str) -> str:
+    try:
+        token = Path(path).read_text().strip()
+    except OSError as error:
+        raise SettingsError(
+            f"{variable('runner-token-file')}: {path} cannot be read: {error.strerror}."
+        ) from error
+    if not token:
+        raise SettingsError(f"{variable('runner-token-file')}: {path} is empty.")
+    return token
+
+
+def _secret(environment: Mapping[str, str], name: str) -> str:
+    if not environment.get(name):
+        raise SettingsError(f"{name} is not set.")
+    return environment[name]
+
+
+def _url(name: str, value: str, schemes: tuple[str, ...]) -> str:
+    if value.split(":", 1)[0] not in schemes:
+        raise SettingsError(f"{variable(name)}={value!r} must begin with one of: {', '.join(schemes)}.")
+    return value
+
+
+def _address(name: str, value: str) -> tuple[str, int]:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"{variable(name)}={value!r} must be host:port.")
+    return host.strip("[]"), int(port)
+
+
+def _seconds(name: str, value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError as error:
+        raise SettingsError(f"{variable(name)}={value!r} must be a number of seconds.") from error
+    if not 0 < seconds < float("inf"):
+        raise SettingsError(f"{variable(name)}={value!r} must be above 0.")
+    return seconds
