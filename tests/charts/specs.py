@@ -176,6 +176,11 @@ REFUSED: list[tuple[str, Spec, str]] = [
     ("AgentSession", {"template": {"runAsUser": 0}}, "should be greater than or equal to 1"),
     ("AgentSession", {"template": {"image": "--privileged"}}, "should match"),
     ("AgentSession", {"template": {"podSpec": {}}}, "unknown field"),
+    (
+        "AgentSession",
+        {"template": {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": 1000000}}}},
+        "a request cannot be larger than the limit of the same resource",
+    ),
     ("AgentSession", {"approval": "Sometimes"}, "Unsupported value"),
     ("AgentSession", {"budget": {"usd": "1e3"}}, "should match"),
     ("AgentSession", {"budget": {"seconds": 0}}, "should be greater than or equal to 1"),

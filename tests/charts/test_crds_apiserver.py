@@ -167,16 +167,20 @@ def test_explain_reads_like_documentation(apiserver: Apiserver) -> None:
     assert "Address of the repository: https, http, git or ssh." in explained
 
 
-def test_conditions_are_merged_by_type(apiserver: Apiserver) -> None:
-    """Two owners of `conditions` keep their own entries: what list-type map is for."""
-    assert create(apiserver, "EnvTask", "merged", MINIMAL["EnvTask"], keep=True).status_code == 201
+def test_status_is_applied_without_a_spec_and_conditions_merge_by_type(apiserver: Apiserver) -> None:
+    """As the operator writes it. Two owners of `conditions` keep their own entries: what list-type map is for."""
+    stored = create(apiserver, "EnvTask", "merged", MINIMAL["EnvTask"], keep=True).json()
     fixed = {"status": "True", "reason": "Test", "message": "", "lastTransitionTime": "2030-01-31T18:00:00Z"}
     for owner, condition in (("one", "Complete"), ("two", "Reconciling")):
+        body = {name: stored[name] for name in ("apiVersion", "kind")}
         answer = apiserver.http.patch(
             f"{GROUP}/envtasks/merged/status",
             params={"fieldManager": owner},
-            json=manifest("EnvTask", "merged", MINIMAL["EnvTask"])
-            | {"status": {"conditions": [{"type": condition, **fixed}]}},
+            json={
+                **body,
+                "metadata": {"name": "merged", "uid": stored["metadata"]["uid"]},
+                "status": {"phase": "Running", "conditions": [{"type": condition, **fixed}]},
+            },
             headers={"Content-Type": "application/apply-patch+yaml"},
         )
         assert answer.is_success, answer.text

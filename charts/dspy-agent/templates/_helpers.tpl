@@ -95,14 +95,10 @@ readinessProbe:
   timeoutSeconds: 2
 {{- end -}}
 
-{{/* Annotations that let Prometheus find /metrics without further objects. Takes (list component-values port). */}}
+{{/* Annotations that let Prometheus find /metrics without further objects; the user's win. Takes (list values port). */}}
 {{- define "dspy-agent.podAnnotations" -}}
-prometheus.io/scrape: "true"
-prometheus.io/path: /metrics
-prometheus.io/port: {{ index . 1 | quote }}
-{{- with (index . 0).podAnnotations }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := dict "prometheus.io/scrape" "true" "prometheus.io/path" "/metrics" "prometheus.io/port" (index . 1 | toString) -}}
+{{- merge (dict) (index . 0).podAnnotations $own | toYaml -}}
 {{- end -}}
 
 {{/*
