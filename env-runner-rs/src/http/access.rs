@@ -1,0 +1,69 @@
+//! What happens around every request: the token, the trace, the count.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Query, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq;
+
+use super::App;
+use crate::error::Error;
+use crate::metrics::ResponseLabels;
+use crate::telemetry::{TRACE_ID, trace_id};
+
+/// Lets requests with the runner's token through.
+pub async fn authorize(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let header = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
+    let given = header.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
+    // Takes the same time wherever the first wrong byte is.
+    if bool::from(given.ct_eq(app.token.as_bytes())) {
+        next.run(request).await
+    } else {
+        Error::Unauthorized.into_response()
+    }
+}
+
+/// Makes the trace id known to the log.
+pub async fn trace(request: Request, next: Next) -> Response {
+    let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let id = header.and_then(trace_id).unwrap_or_default().to_owned();
+    TRACE_ID.scope(id, next.run(request)).await
+}
+
+/// Counts the response under its route's pattern.
+pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    app.metrics.responses.get_or_create(&ResponseLabels { route, status }).inc();
+    response
+}
+
+/// A JSON body whose errors are ours.
+#[derive(FromRequest)]
+#[from_request(via(Json), rejection(Error))]
+pub struct Body<T>(pub T);
+
+/// A query whose errors are ours.
+#[derive(FromRequestParts)]
+#[from_request(via(Query), rejection(Error))]
+pub struct Params<T>(pub T);
+
+impl From<JsonRejection> for Error {
+    fn from(rejection: JsonRejection) -> Self {
+        if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+            return Self::TooLarge("The request's body is too large.".to_owned());
+        }
+        Self::BadRequest(rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Error {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::BadRequest(rejection.body_text())
+    }
+}

@@ -1,0 +1,103 @@
+//! `POST /v1/exec`: run a command in a workspace.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use super::access::Body;
+use crate::error::{Error, ErrorBody, Result};
+use crate::exec::{ExecReply, ExecRequest, Outcome, Reason};
+use crate::files::{open_root, remove_tree};
+use crate::install::random_hex;
+use crate::sandbox::Execution;
+
+/// Runs a command to its end. When the client disconnects, the command's whole process tree is killed.
+#[utoipa::path(post, path = "/v1/exec", request_body = ExecRequest, security(("bearer" = [])), responses(
+    (status = 200, body = ExecReply, description = "The command started and ended, however it ended"),
+    (status = 400, body = ErrorBody, description = "BadRequest"),
+    (status = 401, body = ErrorBody, description = "Unauthorized"),
+    (status = 403, body = ErrorBody, description = "NetworkNotAllowed"),
+    (status = 404, body = ErrorBody, description = "WorkspaceNotFound"),
+    (status = 413, body = ErrorBody, description = "TooLarge"),
+    (status = 422, body = ErrorBody, description = "CannotStart"),
+    (status = 429, body = ErrorBody, description = "TooManyRequests; see Retry-After"),
+    (status = 503, body = ErrorBody, description = "IsolationUnavailable"),
+))]
+pub async fn exec(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Body(mut request): Body<ExecRequest>,
+) -> Result<Json<ExecReply>> {
+    if let Some(parent) = headers.get("traceparent").and_then(|value| value.to_str().ok()) {
+        request.env.entry("TRACEPARENT".to_owned()).or_insert_with(|| parent.to_owned());
+    }
+    let permit = app.admit()?;
+    let cancel = CancellationToken::new();
+    // The server drops this future when the client goes away; the task lives on until the tree is dead.
+    let _cancel_on_drop = cancel.clone().drop_guard();
+    let task = tokio::spawn(async move {
+        let reply = run(&app, &request, &cancel).await;
+        drop(permit);
+        reply
+    });
+    Ok(Json(task.await.map_err(Error::internal)??))
+}
+
+async fn run(app: &Arc<App>, request: &ExecRequest, cancel: &CancellationToken) -> Result<ExecReply> {
+    let started = Instant::now();
+    app.metrics.exec_active.inc();
+    let reply = run_in_private_directory(app, request, cancel).await;
+    app.metrics.exec_active.dec();
+    app.metrics.exec_seconds.observe(started.elapsed().as_secs_f64());
+    match &reply {
+        Ok(reply) => app.metrics.ended(label(reply.outcome.reason)),
+        Err(error) => app.metrics.ended(&error.body().error.code),
+    }
+    reply
+}
+
+async fn run_in_private_directory(
+    app: &Arc<App>,
+    request: &ExecRequest,
+    cancel: &CancellationToken,
+) -> Result<ExecReply> {
+    let streams = request.streams()?;
+    let (workspace, _lease) = app.workspaces.share(request.workspace.as_deref().unwrap_or("main")).await?;
+    let name = PathBuf::from(format!("t-{}", random_hex(6)?));
+    let tmp = app.tmp.join(&name);
+    let spec = app.planner.plan(request, &workspace, &tmp)?;
+    std::fs::create_dir(&tmp)?;
+    let execution = app.sandbox.execute(&spec, streams, cancel).await;
+    // Empty unless the command left something there, which may be much: not the reply's time.
+    if std::fs::remove_dir(&tmp).is_err() {
+        let parent = app.tmp.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(cause) = open_root(&parent).and_then(|parent| remove_tree(&parent, &name)) {
+                tracing::warn!(%cause, "a command's temporary directory could not be removed");
+            }
+        });
+    }
+    reply(&execution?)
+}
+
+fn reply(execution: &Execution) -> Result<ExecReply> {
+    let outcome = Outcome::from_execution(execution)?;
+    Ok(ExecReply { outcome, stdout: execution.stdout.to_text(), stderr: execution.stderr.to_text() })
+}
+
+fn label(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Completed => "Completed",
+        Reason::NonZeroExit => "NonZeroExit",
+        Reason::Signaled => "Signaled",
+        Reason::TimedOut => "TimedOut",
+        Reason::OOMKilled => "OOMKilled",
+        Reason::Cancelled => "Cancelled",
+    }
+}

@@ -1,0 +1,26 @@
+//! The environment runner: hostile commands in sandboxed workspaces, over HTTP or one at a time.
+//!
+//! Read it in this order:
+//!
+//! - [`serve`] and [`oneshot`]: the two ways to run, from settings to the end; [`config`] holds the settings.
+//! - [`http`]: one file per route. [`exec`] turns a request into a plan and a verdict into a reply.
+//! - [`sandbox`]: how a command is started, confined, watched and killed.
+//! - [`files`]: a workspace's files, archives and search, safe against links and races.
+//! - [`snapshot`]: forks, resets and diffs of workspaces.
+//! - [`error`]: the one error type; [`telemetry`], [`metrics`]: logs and counts; [`install`]: for pods.
+//!
+//! What is deliberately absent: user, mount and PID namespaces and cgroups of our own. A restricted pod
+//! grants none of them, so nothing here may rest on them; every reply names the rungs that held.
+
+pub mod config;
+pub mod error;
+pub mod exec;
+pub mod files;
+pub mod http;
+pub mod install;
+pub mod metrics;
+pub mod oneshot;
+pub mod sandbox;
+pub mod serve;
+pub mod snapshot;
+pub mod telemetry;

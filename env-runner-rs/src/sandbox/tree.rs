@@ -1,0 +1,150 @@
+//! Finding and killing every descendant of a process, without PID namespaces or cgroups.
+//!
+//! A supervisor is a subreaper, so a process that calls `setsid` or forks twice stays its descendant
+//! until it dies. Numbers could in theory be reused between reading and killing; the kernel hands them
+//! out in a circle, so that would take a full turn of `pid_max` within microseconds.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs;
+use std::io;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// What a tree holds at one moment.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Census {
+    /// Processes and their threads.
+    pub tasks: u64,
+    /// Private memory, summed. Pages shared after a fork count once per process: an upper bound.
+    pub private_bytes: u64,
+    /// Resident memory of all, shared pages counted per process.
+    pub resident_bytes: u64,
+}
+
+/// Threads of the calling process.
+pub fn thread_count() -> io::Result<usize> {
+    Ok(fs::read_dir("/proc/self/task")?.count())
+}
+
+/// Every living descendant of the calling process.
+pub fn descendants() -> Vec<i32> {
+    let own = std::process::id().cast_signed();
+    let by_parent = (!has_children_files(own)).then(parents);
+    let mut found = Vec::new();
+    let mut seen = HashSet::from([own]);
+    let mut queue = VecDeque::from([own]);
+    while let Some(pid) = queue.pop_front() {
+        let children = match &by_parent {
+            Some(map) => map.get(&pid).cloned().unwrap_or_default(),
+            None => children_of(pid),
+        };
+        for child in children {
+            if seen.insert(child) {
+                found.push(child);
+                queue.push_back(child);
+            }
+        }
+    }
+    found
+}
+
+/// Kills every descendant that exists now; one that forks meanwhile is for the next call.
+pub fn kill_descendants() {
+    for pid in descendants() {
+        kill_one(pid);
+    }
+}
+
+/// Kills the caller's direct children but those in `keep`.
+pub fn kill_children_except(keep: &HashSet<Pid>) {
+    for pid in children_of(std::process::id().cast_signed()) {
+        if !keep.contains(&Pid::from_raw(pid)) {
+            kill_one(pid);
+        }
+    }
+}
+
+/// Counts the tree under the calling process.
+pub fn census() -> Census {
+    let mut census = Census::default();
+    for pid in descendants() {
+        census.tasks += task_ids(pid).len().max(1) as u64;
+        let (resident, private) = memory(pid);
+        census.resident_bytes += resident;
+        census.private_bytes += private;
+    }
+    census
+}
+
+/// Memory of the tree with every shared page divided among its users; exact, but slow for large processes.
+pub fn proportional_bytes() -> u64 {
+    descendants().into_iter().map(proportional_of).sum()
+}
+
+fn kill_one(pid: i32) {
+    // The only expected failure is that it is dead already.
+    let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+fn task_ids(pid: i32) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new(); // it ended meanwhile
+    };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn has_children_files(pid: i32) -> bool {
+    fs::metadata(format!("/proc/{pid}/task/{pid}/children")).is_ok()
+}
+
+/// Children are listed under the thread that forked them.
+fn children_of(pid: i32) -> Vec<i32> {
+    task_ids(pid)
+        .into_iter()
+        .filter_map(|task| fs::read_to_string(format!("/proc/{pid}/task/{task}/children")).ok())
+        .flat_map(|line| line.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Parent → children over the whole of /proc, for kernels without `children` files.
+fn parents() -> HashMap<i32, Vec<i32>> {
+    let mut map: HashMap<i32, Vec<i32>> = HashMap::new();
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return map;
+    };
+    for pid in entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+        if let Some(parent) = parent_of(pid) {
+            map.entry(parent).or_default().push(pid);
+        }
+    }
+    map
+}
+
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, parentheses too; the fields begin after the last one.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// (resident, private) bytes of one process; zero when it is gone.
+fn memory(pid: i32) -> (u64, u64) {
+    let Ok(statm) = fs::read_to_string(format!("/proc/{pid}/statm")) else {
+        return (0, 0);
+    };
+    let mut fields = statm.split_whitespace().skip(1).map(|field| field.parse::<u64>().unwrap_or(0));
+    let (resident, shared) = (fields.next().unwrap_or(0), fields.next().unwrap_or(0));
+    let page = rustix::param::page_size() as u64;
+    (resident * page, resident.saturating_sub(shared) * page)
+}
+
+fn proportional_of(pid: i32) -> u64 {
+    let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
+        return memory(pid).1;
+    };
+    rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        .map_or_else(|| memory(pid).1, |kib| kib * 1024)
+}

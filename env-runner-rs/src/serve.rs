@@ -1,0 +1,98 @@
+//! `env-runner serve`: from settings to a listening server, and down again.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ServeArgs;
+use crate::exec::Planner;
+use crate::files::Limits;
+use crate::http::{self, App};
+use crate::metrics::Metrics;
+use crate::sandbox::wire::Verdict;
+use crate::sandbox::{Sandbox, Streams, Zygote};
+use crate::snapshot::Workspaces;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Serves until SIGTERM or SIGINT. Must be called while the process has one thread.
+///
+/// # Errors
+/// A setting that cannot work, or what the system refused.
+pub fn serve(mut args: ServeArgs) -> Outcome<()> {
+    // First of all: the zygote must know neither the token nor any thread.
+    let zygote = Zygote::start()?;
+    prctl::set_dumpable(false)?;
+    if args.exit_with_parent {
+        prctl::set_pdeathsig(Signal::SIGTERM)?;
+    }
+    crate::telemetry::init();
+    let token = args.validate()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let app = Arc::new(app(&args, token, Sandbox::new(zygote)).await?);
+        let stop = CancellationToken::new();
+        tokio::spawn(cancel_on_signal(stop.clone())?);
+        http::serve(&args.listen, args.port_file.as_deref(), http::router(app), stop).await?;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+async fn app(args: &ServeArgs, token: String, sandbox: Sandbox) -> Outcome<App> {
+    let limits = Limits { max_entries: args.max_entries };
+    let workspaces = Workspaces::new(args.workspace.clone(), args.forks_dir.clone(), limits, args.max_forks)?;
+    let tmp = args.forks_dir.join("tmp");
+    std::fs::create_dir(&tmp)?;
+    let planner = Planner::new(&args.sandbox, args.hidden(), &[&args.workspace, &args.forks_dir]);
+    let isolation = probe(&sandbox, &planner, &args.workspace, &tmp).await?;
+    tracing::info!(isolation = isolation.join(" "), "sandbox probed");
+    let concurrency = args.concurrency();
+    Ok(App {
+        token,
+        sandbox,
+        planner,
+        workspaces,
+        metrics: Metrics::default(),
+        isolation,
+        network: args.sandbox.network,
+        max_concurrent: concurrency,
+        admission: Arc::new(Semaphore::new(concurrency)),
+        heavy: Arc::new(Semaphore::new(concurrency)),
+        tmp,
+        max_archive_bytes: args.max_archive_bytes,
+        max_transfer_bytes: args.max_transfer_bytes,
+    })
+}
+
+/// Applies every rung in a process that then exits, and tells which held.
+async fn probe(sandbox: &Sandbox, planner: &Planner, workspace: &Path, tmp: &Path) -> Outcome<Vec<String>> {
+    let spec = planner.probe(workspace, tmp)?;
+    let streams = Streams { stdin: None, keep_bytes: 0, live: false };
+    match sandbox.execute(&spec, streams, &CancellationToken::new()).await?.verdict {
+        Verdict::Finished(finished) => Ok(finished.isolation),
+        other => Err(format!("the sandbox cannot start anything: {other:?}").into()),
+    }
+}
+
+/// Resolves once the process is told to stop.
+///
+/// # Errors
+/// When the signals cannot be watched.
+pub fn cancel_on_signal(stop: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    })
+}
