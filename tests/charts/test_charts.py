@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dspy_operator.settings import load
 
 from tests.charts.manifests import CHARTS, Manifest, helm, objects, pod_templates, render
 
@@ -147,3 +149,22 @@ def test_crds_survive_an_uninstall() -> None:
     assert len(definitions) == 4
     for definition in definitions:
         assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_the_operator_understands_its_settings(variant: str, tmp_path: Path) -> None:
+    """Parsed by the operator's own code: a name that it does not read, or a value that it refuses, fails here."""
+    (operator,) = [
+        pod
+        for pod in pod_templates(objects(render(*VARIANTS[variant])))
+        if pod["name"] == "dspy-agent-operator"
+    ]
+    given = {
+        each["name"]: each.get("value", "dspy-agent") for each in operator["spec"]["containers"][0]["env"]
+    }
+    ours = {name: value for name, value in given.items() if name.startswith("DSPY_OPERATOR_")}
+    (tmp_path / "token").write_text("secret")
+    ours["DSPY_OPERATOR_REDDB_TOKEN_FILE"] = str(tmp_path / "token")
+    settings = load([], ours)
+    assert {f"DSPY_OPERATOR_{field.name.upper()}" for field in dataclasses.fields(settings)} >= ours.keys()
+    assert settings.workers == int(ours["DSPY_OPERATOR_WORKERS"])
