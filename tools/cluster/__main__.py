@@ -18,6 +18,7 @@ from tools.cluster.provider import Cluster, Options, Provider, by_name, choose
 from tools.common import paths
 from tools.common.process import ToolError
 from tools.common.progress import Progress
+from tools.images.components import COMPONENTS
 from tools.images.store import archives_of
 
 DEFAULT_NAME = "dev"
@@ -108,7 +109,7 @@ def kubeconfig(arguments: argparse.Namespace, _progress: Progress) -> None:
 def load(arguments: argparse.Namespace, progress: Progress) -> None:
     target = cluster(arguments.name)
     provider = provider_of(target)
-    for archive in archives_of(arguments.images):
+    for archive in archives_of(arguments.images or [component.name for component in COMPONENTS]):
         loaded = provider.load(target, archive)
         progress.line(f"{archive.name}: {'loaded' if loaded else 'already there'}")
 
@@ -146,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
     verb.set_defaults(run=status)
     verbs.add_parser("kubeconfig", parents=[named], help="print the kubeconfig's path").set_defaults(run=kubeconfig)
     verb = verbs.add_parser("load", parents=[named], help="load images that tools.images built")
-    verb.add_argument("images", nargs="+", metavar="IMAGE", help="component name, or path of a docker archive")
+    verb.add_argument("images", nargs="*", metavar="IMAGE", help="component name, or path of a docker archive (default: all)")
     verb.set_defaults(run=load)
     verb = verbs.add_parser("fake-nodes", parents=[named], help="set the number of KWOK's fake nodes")
     verb.add_argument("count", type=int)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
+
+# Nobody should wonder for longer whether a build still lives.
+REMINDER_SECONDS = 30.0
 
 
 class Progress:
@@ -27,5 +31,16 @@ class Progress:
         """Tell a step's beginning and its duration; a step that raises tells nothing more."""
         self.line(f"{text} ...")
         began = time.monotonic()
-        yield
+        ended = threading.Event()
+        reminder = threading.Thread(target=self._remind, args=(text, ended), daemon=True)
+        reminder.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            reminder.join()
         self.line(f"{text}: done in {time.monotonic() - began:.1f} s")
+
+    def _remind(self, text: str, ended: threading.Event) -> None:
+        while not ended.wait(REMINDER_SECONDS):
+            self.line(f"{text}: still at it")

@@ -14,11 +14,13 @@ from tools.common.process import run
 
 PYTHON = "3.11"
 PLATFORM = "x86_64-manylinux_2_28"
+IMAGE = [f"--python-version={PYTHON}", f"--python-platform={PLATFORM}"]
 LOCKS = {
-    "operator.txt": ["pyproject.toml", "--extra=operator"],
-    "agent.txt": ["pyproject.toml", "--extra=llm"],
-    "sandbox.txt": ["requirements/sandbox.in"],
-    "dev.txt": ["pyproject.toml", "--all-extras"],
+    "operator.txt": ["pyproject.toml", "--extra=operator", *IMAGE],
+    "agent.txt": ["pyproject.toml", "--extra=llm", *IMAGE],
+    "sandbox.txt": ["requirements/sandbox.in", *IMAGE],
+    # The developers' environment, which may be on any platform and any Python from 3.11 on.
+    "dev.txt": ["pyproject.toml", "--all-extras", "--universal", f"--python-version={PYTHON}"],
 }
 
 
@@ -42,6 +44,6 @@ def write_locks() -> None:
     """Resolve every requirement again and write the lock files."""
     for lock, sources in LOCKS.items():
         run(["uv", "pip", "compile", "--quiet", "--upgrade", "--generate-hashes", "--no-emit-index-url",
-             "--no-emit-find-links", f"--python-version={PYTHON}", f"--python-platform={PLATFORM}",
+             "--no-emit-find-links",
              "--custom-compile-command=python3 -m tools.images lock", *sources, f"--output-file=requirements/{lock}"],
             cwd=paths.REPOSITORY)  # fmt: skip

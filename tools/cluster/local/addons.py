@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools.cluster.kubectl import kubectl
-from tools.cluster.local.layout import Layout
+from tools.cluster.local.layout import COREDNS_IMAGE, Layout
 from tools.cluster.provider import Cluster, Options
 from tools.common import paths
 from tools.common.process import ToolError
@@ -42,7 +42,9 @@ def manifest(layout: Layout, options: Options) -> str:
     # Without NAT there is no server to ask: names outside the cluster fail at once instead of timing out.
     upstream = "forward . /etc/resolv.conf" if options.nat else "template ANY ANY . { rcode NXDOMAIN }"
     text = MANIFEST.read_text()
-    return text.replace("{{dns_address}}", str(layout.dns_address)).replace("{{upstream}}", upstream)
+    return text.replace("{{dns_address}}", str(layout.dns_address)).replace("{{upstream}}", upstream).replace(
+        "{{coredns_image}}", COREDNS_IMAGE
+    )
 
 
 def resolv_conf(options: Options) -> str:

@@ -19,6 +19,7 @@ CONFIG = INSIDE / "config"
 
 UPLINK = "uplink"
 PAUSE_IMAGE = "localhost/dspy-agent/pause:3"
+COREDNS_IMAGE = "localhost/dspy-agent/coredns:v1.14.0"
 API_PORT = 6443
 
 

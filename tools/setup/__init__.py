@@ -1,0 +1,1 @@
+"""Installs what the other tools need and this machine lacks: `python3 -m tools.setup`."""
