@@ -128,8 +128,7 @@ def test_no_rule_is_wider_than_its_words(variant: str) -> None:
 
 def test_with_namespaces_given_the_operator_gets_no_right_elsewhere() -> None:
     rendered = objects(render(*VARIANTS["overrides"]))
-    (cluster_role,) = [each for each in rendered if each["kind"] == "ClusterRole"]
-    assert [rule["resources"] for rule in cluster_role["rules"]] == [["customresourcedefinitions"]]
+    assert not [each for each in rendered if each["kind"].startswith("ClusterRole")]
     roles = [each["metadata"]["namespace"] for each in rendered if each["kind"] == "Role"]
     assert sorted(roles) == ["dspy-agent", "team-a", "team-b"]
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.charts.apiserver import Apiserver
-from tests.charts.manifests import Manifest, objects, pod_templates, render
+from tests.charts.apiserver import Apiserver, process
+from tests.charts.manifests import PLURALS, Manifest, objects, pod_templates, render
+from tests.charts.specs import MINIMAL
 from tests.charts.test_charts import VARIANTS
 
 OPERATOR = "system:serviceaccount:dspy-agent:dspy-agent-operator"
 SERVES = "team-a"
+SECRET_KEY = {"name": "absent", "key": "x"}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +98,8 @@ def may(server: Apiserver, verb: str, resource: str, namespace: str, name: str =
 @pytest.fixture(params=sorted(VARIANTS))
 def rights(apiserver: Apiserver, namespaces: None, request: pytest.FixtureRequest) -> Iterator[str]:
     """The chart's RBAC objects, really there while a test asks."""
-    wanted = [each for each in objects(render(*VARIANTS[request.param])) if "rbac" in each["apiVersion"]]
+    rendered = objects(render(*VARIANTS[request.param]))
+    wanted = [each for each in rendered if "rbac" in each["apiVersion"] or each["kind"] == "ServiceAccount"]
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
     applied = apiserver.kubectl("apply", "--server-side", "-f", "-", stdin=listed)
     assert applied.returncode == 0, applied.stderr
@@ -117,7 +124,6 @@ def test_the_operator_may_do_its_work(apiserver: Apiserver, rights: str) -> None
     for verb, resource, name in allowed:
         assert may(apiserver, verb, resource, SERVES, name), (verb, resource)
     assert may(apiserver, "update", "coordination.k8s.io/leases", "dspy-agent", "dspy-agent-operator")
-    assert may(apiserver, "watch", "apiextensions.k8s.io/customresourcedefinitions", "")
 
 
 def test_the_operator_may_do_nothing_else(apiserver: Apiserver, rights: str) -> None:
@@ -129,9 +135,71 @@ def test_the_operator_may_do_nothing_else(apiserver: Apiserver, rights: str) -> 
         ("create", "/pods/exec", "x"),
         ("create", "/serviceaccounts/token", "x"),
         ("create", "rbac.authorization.k8s.io/roles", ""),
+        ("list", "apiextensions.k8s.io/customresourcedefinitions", ""),
         ("update", "coordination.k8s.io/leases", "dspy-agent-operator"),
     ]
     for verb, resource, name in refused:
         assert not may(apiserver, verb, resource, SERVES, name), (verb, resource)
     assert not may(apiserver, "update", "coordination.k8s.io/leases", "dspy-agent", "another")
     assert may(apiserver, "get", "/secrets", "elsewhere", "x") == (rights == "defaults")
+
+
+def operator_environment(server: Apiserver, variant: str, folder: Path) -> dict[str, str]:
+    """What the operator's container would get, with a token of its own ServiceAccount."""
+    (template,) = [
+        pod
+        for pod in pod_templates(objects(render(*VARIANTS[variant])))
+        if pod["name"] == "dspy-agent-operator"
+    ]
+    given = {
+        each["name"]: each.get("value", "dspy-agent") for each in template["spec"]["containers"][0]["env"]
+    }
+    (folder / "reddb-token").write_text("tests-only")
+    path = "/api/v1/namespaces/dspy-agent/serviceaccounts/dspy-agent-operator/token"
+    answer = server.http.post(path, json={"spec": {"expirationSeconds": 600}})
+    config = yaml.safe_load(server.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": answer.json()["status"]["token"]}
+    (folder / "kubeconfig").write_text(yaml.safe_dump(config))
+    return {
+        **os.environ,
+        **given,
+        "DSPY_OPERATOR_REDDB_TOKEN_FILE": str(folder / "reddb-token"),
+        "DSPY_OPERATOR_LISTEN": "127.0.0.1:0",
+        "KUBECONFIG": str(folder / "kubeconfig"),
+    }
+
+
+def test_the_operator_works_with_these_rights_alone(
+    apiserver: Apiserver, rights: str, tmp_path: Path
+) -> None:
+    """The real operator, under the restricted standard: it leads, makes pods, writes status, and is never refused."""
+    made = [
+        ("AgentSession", {"task": {"check": {"command": ["pytest"]}}, "policy": {"search": {}}}),
+        ("EnvTask", {"command": ["true"], "env": [{"name": "A", "valueFrom": {"secretKeyRef": SECRET_KEY}}]}),
+        ("TrainingJob", MINIMAL["TrainingJob"]),
+    ]
+    log = tmp_path / "operator.log"
+    environment = operator_environment(apiserver, rights, tmp_path)
+    with process([sys.executable, "-m", "dspy_operator"], log, environment):
+        for kind, spec in made:
+            body = {
+                "apiVersion": "dspyagent.io/v1alpha1",
+                "kind": kind,
+                "metadata": {"name": "rights"},
+                "spec": spec,
+            }
+            path = f"/apis/dspyagent.io/v1alpha1/namespaces/{SERVES}/{PLURALS[kind]}"
+            assert apiserver.http.post(path, json=body).status_code == 201
+        expected = {"ags": "condition=Reconciling", "envt": "condition=Stalled", "tjob": "condition=Stalled"}
+        for short, condition in expected.items():
+            waited = apiserver.kubectl(
+                "wait", f"--for={condition}", f"{short}/rights", "-n", SERVES, "--timeout=20s"
+            )
+            assert waited.returncode == 0, waited.stderr + log.read_text()
+        assert apiserver.http.get(f"/api/v1/namespaces/{SERVES}/pods/rights").status_code == 200
+        path = "/apis/coordination.k8s.io/v1/namespaces/dspy-agent/leases/dspy-agent-operator"
+        assert apiserver.http.get(path).status_code == 200
+    for kind, _ in made:
+        apiserver.http.delete(f"/apis/dspyagent.io/v1alpha1/namespaces/{SERVES}/{PLURALS[kind]}/rights")
+    apiserver.http.delete(f"/api/v1/namespaces/{SERVES}/pods/rights", params={"gracePeriodSeconds": "0"})
+    assert "forbidden" not in log.read_text().lower()
