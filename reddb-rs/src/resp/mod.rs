@@ -1,0 +1,34 @@
+//! The RESP interface: one file per command family, and the loop that runs them.
+//!
+//! `event_loop` reads clients, `parse` finds commands, `dispatch` checks them against the table in `command`, a family's
+//! file applies them to the keyspace, `reply` encodes what they say.
+
+pub mod client;
+pub mod command;
+mod connection;
+mod counters;
+pub mod dispatch;
+pub mod event_loop;
+mod expiry;
+mod glob;
+mod keys;
+pub mod parse;
+pub mod reply;
+mod scan;
+pub mod server;
+pub mod session;
+mod strings;
+mod transaction;
+pub mod value;
+mod waiters;
+mod xack;
+mod xadd;
+mod xautoclaim;
+mod xclaim;
+mod xgroup;
+mod xinfo;
+mod xpending;
+mod xrange;
+mod xread;
+mod xreadgroup;
+mod xtrim;

@@ -1,0 +1,431 @@
+//! Every key, its expiry, and a cache of values in front of the tables.
+//!
+//! Keys stay in memory; values of keys that were folded into the tables may leave it ([`Value::Cold`]) and come back when
+//! they are asked for.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use rusqlite::Connection;
+
+use super::{Stream, StreamEdit};
+use crate::error::{CommandError, StoreError};
+use crate::store::keys::KeyKind;
+use crate::store::{Mutation, keys, streams};
+
+/// Cost of a key beside its bytes, roughly, for the cache's budget.
+const KEY_OVERHEAD_BYTES: usize = 96;
+/// Keys looked at per call of [`Keyspace::evict`]: it runs between commands and must not stall them.
+const EVICTION_STEPS: usize = 4096;
+
+/// A value, or where to find it.
+#[derive(Debug)]
+pub enum Value {
+    String(Bytes),
+    Stream(Box<Stream>),
+    /// In the tables only.
+    Cold(KeyKind),
+}
+
+#[derive(Debug)]
+pub struct Entry {
+    pub value: Value,
+    /// Unix time in milliseconds; 0 never.
+    pub expires_ms: u64,
+    /// Number of the journal batch that changed it last.
+    changed: u64,
+    /// Used since the eviction hand passed.
+    used: bool,
+}
+
+/// The state that commands read and change. One thread owns it.
+pub struct Keyspace {
+    keys: IndexMap<Bytes, Entry, foldhash::fast::RandomState>,
+    expiries: BTreeSet<(u64, Bytes)>,
+    tables: Connection,
+    last_stream: u64,
+    cached_bytes: usize,
+    hand: usize,
+    /// Changes since the last commit, in order.
+    pub journal: Vec<Mutation>,
+    /// Keys whose waiting readers should look again.
+    pub signaled: Vec<Bytes>,
+    /// Unix time in milliseconds, set once per turn of the loop so that a transaction sees one time.
+    pub now_ms: u64,
+    /// Number of the journal batch being collected.
+    pub batch: u64,
+}
+
+impl Keyspace {
+    /// Reads every key, but no values, from `tables`.
+    ///
+    /// # Errors
+    /// When the tables cannot be read.
+    pub fn open(tables: Connection, now_ms: u64) -> Result<Self, StoreError> {
+        let mut keyspace = Self {
+            keys: IndexMap::default(),
+            expiries: BTreeSet::new(),
+            last_stream: streams::last_stream_number(&tables)?,
+            tables,
+            cached_bytes: 0,
+            hand: 0,
+            journal: Vec::new(),
+            signaled: Vec::new(),
+            now_ms,
+            batch: 1,
+        };
+        let (all, expiries) = (&mut keyspace.keys, &mut keyspace.expiries);
+        keys::scan(&keyspace.tables, |key, kind, expires_ms| {
+            if expires_ms != 0 {
+                expiries.insert((expires_ms, key.clone()));
+            }
+            all.insert(
+                key,
+                Entry {
+                    value: Value::Cold(kind),
+                    expires_ms,
+                    changed: 0,
+                    used: false,
+                },
+            );
+        })?;
+        keyspace.cached_bytes = keyspace
+            .keys
+            .keys()
+            .map(|key| key.len() + KEY_OVERHEAD_BYTES)
+            .sum();
+        Ok(keyspace)
+    }
+
+    /// Number of keys, including those that expired and were not swept yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.cached_bytes
+    }
+
+    /// The entry of a live key, with its value possibly cold. An expired key is deleted on the way.
+    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.remove_if_expired(key);
+        self.keys.get(key)
+    }
+
+    /// The entry of a live key with its value in memory.
+    fn load(&mut self, key: &[u8]) -> Result<Option<&mut Entry>, CommandError> {
+        self.remove_if_expired(key);
+        let Some(entry) = self.keys.get_mut(key) else {
+            return Ok(None);
+        };
+        entry.used = true;
+        if let Value::Cold(kind) = entry.value {
+            entry.value = read_cold(&self.tables, key, kind).map_err(|error| {
+                tracing::error!(%error, key = %String::from_utf8_lossy(key), "a stored value cannot be read");
+                CommandError::Storage
+            })?;
+            self.cached_bytes += value_bytes(&entry.value);
+        }
+        Ok(Some(entry))
+    }
+
+    /// The value of a string key.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`] for a stream; [`CommandError::Storage`].
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<&Bytes>, CommandError> {
+        match self.load(key)? {
+            None => Ok(None),
+            Some(Entry {
+                value: Value::String(value),
+                ..
+            }) => Ok(Some(value)),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// Sets a string whatever the key held before. `expires_ms` 0: never.
+    pub fn set_string(&mut self, key: &[u8], value: Bytes, expires_ms: u64) {
+        self.drop_stream_rows(key);
+        let (batch, new_bytes) = (self.batch, value.len());
+        if let Some((index, key, entry)) = self.keys.get_full_mut(key) {
+            let _ = index;
+            self.cached_bytes =
+                self.cached_bytes.saturating_sub(value_bytes(&entry.value)) + new_bytes;
+            entry.value = Value::String(value.clone());
+            (entry.changed, entry.used) = (batch, true);
+            let (key, before) = (
+                key.clone(),
+                std::mem::replace(&mut entry.expires_ms, expires_ms),
+            );
+            self.index_expiry(&key, before, expires_ms);
+            self.journal.push(Mutation::PutString {
+                key,
+                expires_ms,
+                value,
+            });
+            return;
+        }
+        let key = Bytes::copy_from_slice(key);
+        self.cached_bytes += key.len() + KEY_OVERHEAD_BYTES + new_bytes;
+        self.index_expiry(&key, 0, expires_ms);
+        let entry = Entry {
+            value: Value::String(value.clone()),
+            expires_ms,
+            changed: batch,
+            used: true,
+        };
+        self.keys.insert(key.clone(), entry);
+        self.journal.push(Mutation::PutString {
+            key,
+            expires_ms,
+            value,
+        });
+    }
+
+    /// Deletes a key; false if there was none.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        self.remove_if_expired(key);
+        self.remove_now(key)
+    }
+
+    /// Changes a live key's expiry; false if there is no such key. 0: never.
+    pub fn set_expiry(&mut self, key: &[u8], expires_ms: u64) -> bool {
+        self.remove_if_expired(key);
+        let batch = self.batch;
+        let Some((_, key, entry)) = self.keys.get_full_mut(key) else {
+            return false;
+        };
+        let (key, before) = (
+            key.clone(),
+            std::mem::replace(&mut entry.expires_ms, expires_ms),
+        );
+        entry.changed = batch;
+        self.index_expiry(&key, before, expires_ms);
+        self.journal.push(Mutation::Expire { key, expires_ms });
+        true
+    }
+
+    /// The stream at `key`, for reading.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`] for a string; [`CommandError::Storage`].
+    pub fn stream(&mut self, key: &[u8]) -> Result<Option<&Stream>, CommandError> {
+        match self.load(key)? {
+            None => Ok(None),
+            Some(Entry {
+                value: Value::Stream(stream),
+                ..
+            }) => Ok(Some(stream)),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// The stream at `key`, for writing.
+    ///
+    /// # Errors
+    /// As [`Keyspace::stream`].
+    pub fn edit_stream(&mut self, key: &[u8]) -> Result<Option<StreamEdit<'_>>, CommandError> {
+        self.load(key)?;
+        let Some(entry) = self.keys.get_mut(key) else {
+            return Ok(None);
+        };
+        let Value::Stream(stream) = &mut entry.value else {
+            return Err(CommandError::WrongType);
+        };
+        entry.changed = self.batch;
+        Ok(Some(StreamEdit {
+            stream,
+            journal: &mut self.journal,
+            cached_bytes: &mut self.cached_bytes,
+            now_ms: self.now_ms,
+        }))
+    }
+
+    /// Makes an empty stream at a key that does not exist.
+    pub fn create_stream(&mut self, key: &[u8]) {
+        self.last_stream += 1;
+        let (key, stream) = (Bytes::copy_from_slice(key), Stream::new(self.last_stream));
+        self.cached_bytes += key.len() + KEY_OVERHEAD_BYTES;
+        self.journal.push(Mutation::PutStreamKey {
+            key: key.clone(),
+            expires_ms: 0,
+            stream: stream.number,
+        });
+        self.journal.push(Mutation::PutHeader {
+            stream: stream.number,
+            last_id: stream.last_id,
+            max_deleted_id: stream.max_deleted_id,
+            entries_added: 0,
+        });
+        let value = Value::Stream(Box::new(stream));
+        self.keys.insert(
+            key,
+            Entry {
+                value,
+                expires_ms: 0,
+                changed: self.batch,
+                used: true,
+            },
+        );
+    }
+
+    /// Tells readers that wait on `key` to look again.
+    pub fn signal(&mut self, key: &[u8]) {
+        self.signaled.push(Bytes::copy_from_slice(key));
+    }
+
+    /// Deletes keys that have expired, at most `limit`; returns how many went.
+    pub fn sweep(&mut self, limit: usize) -> usize {
+        let now_ms = self.now_ms;
+        let due: Vec<Bytes> = self
+            .expiries
+            .iter()
+            .take_while(|(at, _)| *at <= now_ms)
+            .take(limit)
+            .map(|(_, key)| key.clone())
+            .collect();
+        due.iter().filter(|key| self.remove_now(key)).count()
+    }
+
+    /// When the next key expires.
+    #[must_use]
+    pub fn next_expiry_ms(&self) -> Option<u64> {
+        self.expiries.first().map(|(at, _)| *at)
+    }
+
+    /// Walks keys from the newest down: `cursor` 0 starts, and the returned cursor 0 ends.
+    ///
+    /// New keys are added at the end and a removed key's place is taken by the last one, which a downward walk has seen:
+    /// so a key that is there during the whole walk is never missed.
+    pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&Bytes, &Entry)) -> u64 {
+        let len = self.keys.len();
+        let top = if cursor == 0 {
+            len
+        } else {
+            usize::try_from(cursor).unwrap_or(usize::MAX).min(len)
+        };
+        let bottom = top.saturating_sub(count);
+        for index in (bottom..top).rev() {
+            if let Some((key, entry)) = self.keys.get_index(index)
+                && !is_due(entry.expires_ms, self.now_ms)
+            {
+                visit(key, entry);
+            }
+        }
+        bottom as u64
+    }
+
+    /// Lets values go until the cache fits `budget_bytes`, least recently used first (the clock algorithm). A value stays
+    /// until the batch that changed it is `folded` into the tables.
+    pub fn evict(&mut self, budget_bytes: usize, folded: u64) {
+        for _ in 0..EVICTION_STEPS.min(self.keys.len()) {
+            if self.cached_bytes <= budget_bytes {
+                return;
+            }
+            self.hand = if self.hand + 1 >= self.keys.len() {
+                0
+            } else {
+                self.hand + 1
+            };
+            let Some((_, entry)) = self.keys.get_index_mut(self.hand) else {
+                return;
+            };
+            if std::mem::take(&mut entry.used) || entry.changed > folded {
+                continue;
+            }
+            let kind = kind_of(&entry.value);
+            let warm = std::mem::replace(&mut entry.value, Value::Cold(kind));
+            self.cached_bytes = self.cached_bytes.saturating_sub(value_bytes(&warm));
+        }
+    }
+
+    fn remove_if_expired(&mut self, key: &[u8]) {
+        if self.expiries.is_empty() {
+            return;
+        }
+        if self
+            .keys
+            .get(key)
+            .is_some_and(|entry| is_due(entry.expires_ms, self.now_ms))
+        {
+            self.remove_now(key);
+        }
+    }
+
+    fn remove_now(&mut self, key: &[u8]) -> bool {
+        self.drop_stream_rows(key);
+        let Some((key, entry)) = self.keys.swap_remove_entry(key) else {
+            return false;
+        };
+        let bytes = key.len() + KEY_OVERHEAD_BYTES + value_bytes(&entry.value);
+        self.cached_bytes = self.cached_bytes.saturating_sub(bytes);
+        self.index_expiry(&key, entry.expires_ms, 0);
+        self.journal.push(Mutation::DeleteKey { key });
+        true
+    }
+
+    /// If `key` holds a stream that is about to go, journals the end of its rows and wakes its readers.
+    fn drop_stream_rows(&mut self, key: &[u8]) {
+        let Some(entry) = self.keys.get(key) else {
+            return;
+        };
+        if let KeyKind::Stream { stream } = kind_of(&entry.value) {
+            self.journal.push(Mutation::DropStream { stream });
+            self.signal(key);
+        }
+    }
+
+    fn index_expiry(&mut self, key: &Bytes, before: u64, after: u64) {
+        if before == after {
+            return;
+        }
+        if before != 0 {
+            self.expiries.remove(&(before, key.clone()));
+        }
+        if after != 0 {
+            self.expiries.insert((after, key.clone()));
+        }
+    }
+}
+
+fn read_cold(tables: &Connection, key: &[u8], kind: KeyKind) -> Result<Value, StoreError> {
+    match kind {
+        KeyKind::String => keys::value(tables, key).map(Value::String),
+        KeyKind::Stream { stream } => {
+            streams::load(tables, stream).map(|stream| Value::Stream(Box::new(stream)))
+        }
+    }
+}
+
+/// What a value is, warm or cold.
+#[must_use]
+pub fn kind_of(value: &Value) -> KeyKind {
+    match value {
+        Value::String(_) => KeyKind::String,
+        Value::Stream(stream) => KeyKind::Stream {
+            stream: stream.number,
+        },
+        Value::Cold(kind) => *kind,
+    }
+}
+
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(value) => value.len(),
+        Value::Stream(stream) => stream.bytes(),
+        Value::Cold(_) => 0,
+    }
+}
+
+fn is_due(expires_ms: u64, now_ms: u64) -> bool {
+    expires_ms != 0 && expires_ms <= now_ms
+}

@@ -1,0 +1,13 @@
+//! What commands run on: the keyspace in memory. Every change it makes is also a [`crate::store::Mutation`].
+
+mod group;
+mod keyspace;
+mod stream;
+mod stream_edit;
+mod stream_id;
+
+pub use group::{Consumer, Group};
+pub use keyspace::{Entry, Keyspace, Value, kind_of};
+pub use stream::Stream;
+pub use stream_edit::StreamEdit;
+pub use stream_id::{StreamId, parse_u64};

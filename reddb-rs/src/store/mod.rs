@@ -1,0 +1,16 @@
+//! Durable storage over SQLite: a journal that acknowledges, tables that remember, files for blobs.
+
+pub mod blobs;
+pub mod fold;
+pub mod journal;
+pub mod keys;
+pub mod migrate;
+pub mod mutation;
+pub mod open;
+pub mod persistence;
+pub mod streams;
+
+pub use fold::{FoldJob, Folder};
+pub use journal::Journal;
+pub use mutation::{Mutation, PendingRow};
+pub use persistence::Persistence;
