@@ -59,6 +59,9 @@ class FakeKubelet:
         return pod
 
     def bind(self, name: str) -> None:
+        """Assigns a pod to a node, once."""
+        if self.pod(name)["spec"].get("nodeName"):
+            return
         target = {"apiVersion": "v1", "kind": "Node", "name": "node-1"}
         body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
         response = self.kube.http.post(self.kube.path("pods", name) + "/binding", json=body)

@@ -74,8 +74,6 @@ def _task(task: Object, template: Object, settings: Settings) -> Object:
     request = {
         "argv": [*spec["command"], *spec.get("args", [])],
         "timeout_ms": spec.get("timeoutSeconds", DEFAULT_TIMEOUT_S) * 1000,
-        # The runner may never get the network unless the spec says so; the request has to ask as well.
-        "network": parts.egress(spec) == "allow",
     }
     tail_bytes = spec.get("output", {}).get("maxTailBytes", _DEFAULT_TAIL_BYTES)
     request["output_limit_bytes"] = max(1, tail_bytes)
@@ -92,6 +90,8 @@ def _task(task: Object, template: Object, settings: Settings) -> Object:
 
 def _one_shot(task: Object, template: Object, settings: Settings, name: str, request: Object) -> Object:
     container = parts.user_container(settings, name, task["spec"], template)
+    # A command has the network where the runner may give it and the request asks for it: the spec decides both.
+    request = {**request, "network": parts.egress(task["spec"]) == "allow"}
     container["command"] = [
         parts.RUNNER,
         "run",

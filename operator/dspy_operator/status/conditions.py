@@ -97,9 +97,13 @@ def parse_time(text: str) -> datetime:
 
 def _material(status: Object) -> Object:
     conditions = {
-        each["type"]: (each["status"], each["reason"] if each["type"] in _REASON_MATTERS else None)
+        each["type"]: (each["status"], each["reason"] if _reason_matters(each) else None)
         for each in status.get("conditions") or ()
         if each["type"] not in _MINOR_CONDITIONS
     }
     others = {name: value for name, value in status.items() if name not in _MINOR_FIELDS}
     return {**others, "conditions": conditions}
+
+
+def _reason_matters(condition: Object) -> bool:
+    return condition["status"] == "True" and condition["type"] in _REASON_MATTERS
