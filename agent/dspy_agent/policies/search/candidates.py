@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import log
 
 from dspy_agent.policies.search.hints import Hints
 from dspy_agent.policies.search.localise import Place
@@ -13,7 +15,7 @@ from dspy_agent.policies.search.rank import Weights, features
 from dspy_agent.policies.search.source import Edit, Source, apply
 from dspy_agent.policies.search.templates import TEMPLATES, Site
 
-PLACES_PER_WAVE = 40
+PLACES_PER_WAVE = 150
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,11 @@ def _wave(places: Iterable[Place], hints: Hints, project: Project, weights: Weig
     for place in places:
         site = Site(place.source, place.statement, hints, project)
         for name, template in TEMPLATES.items():
-            for proposal in template(site):
-                vector = features(place, name, proposal, hints)
+            repeats: Counter[int] = Counter()
+            for proposal in sorted(template(site), key=lambda proposal: -proposal.prior):
+                line = place.source.line_start(proposal.edits[0].start)
+                vector = features(place, name, proposal, hints) | {"repeat": log(1 + repeats[line])}
+                repeats[line] += 1
                 score = weights.search_score(vector)
                 yield Candidate(place.source, proposal.edits, name, place.statement.lineno, vector, score)
 

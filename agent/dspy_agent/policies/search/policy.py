@@ -23,7 +23,8 @@ from dspy_agent.policies.search.source import Source
 Steps = Generator[ToolCall, Observation, Any]
 
 MAX_FILES = 40
-BATCH = 250
+BATCH = 400
+EXTENSION = 60
 DIRECT_BATCH = 16
 VERIFIED = 3
 
@@ -52,22 +53,20 @@ class SearchPolicy:
         return (yield from self._search(islice(stream, self.limit), report, context))
 
     def _search(self, stream: Iterator[Candidate], report: Mapping[str, Any], context: Context) -> Steps:
-        """Screen batch after batch; once something is plausible, one more batch looks for better, then it is verified."""
-        tried, queue, rejected = 0, list(islice(stream, BATCH)), set()
+        """Screen batch after batch; once something is plausible, look a little further, then verify the best."""
+        tried, queue = 0, list(islice(stream, BATCH))
         while queue:
-            passed, ran = yield from _screen(queue, report, context)
-            tried += ran
-            plausible = [candidate for candidate in passed if id(candidate) not in rejected]
-            queue = queue[ran:]
-            if plausible and len(plausible) < 2 and queue:
-                more, extra = yield from _screen(queue[: BATCH // 4], report, context)
-                tried, plausible, queue = tried + extra, plausible + more, queue[extra:]
+            plausible, rest = yield from _screen(queue, report, context)
+            tried += len(queue) - len(rest)
+            if len(plausible) == 1 and rest:
+                more, left = yield from _screen(rest[:EXTENSION], report, context)
+                tried += min(EXTENSION, len(rest)) - len(left)
+                plausible, rest = plausible + more, left + rest[EXTENSION:]
             ranked = sorted(plausible, key=lambda item: -self.weights.choice_score(item.features))
             chosen = yield from _verify(ranked[:VERIFIED])
             if chosen is not None:
                 return (yield from _apply(chosen, tried))
-            rejected |= {id(candidate) for candidate in plausible}
-            queue += islice(stream, BATCH - len(queue))
+            queue = rest + list(islice(stream, BATCH - len(rest)))
         return Finish("CandidatesExhausted", f"None of {tried} candidate patches passes the check.")
 
 
@@ -137,12 +136,12 @@ def _weight(counts: Iterable[list[int]]) -> float:
 
 
 def _screen(batch: list[Candidate], report: Mapping[str, Any], context: Context) -> Steps:
-    """(plausible candidates, how many of the batch are done), by the harness or, where it cannot run, by the check."""
+    """(plausible, undecided) of the batch, by the harness or, where it cannot run, by the check itself."""
     screened = read_screening((yield screening_call(batch, report, context, report["seconds"])))
-    if screened.worked and screened.ran:
-        return [batch[position] for position in screened.passed], screened.ran
-    part = batch[:DIRECT_BATCH]
-    return (yield from _run_check(part)), len(part)
+    if screened.decided:
+        undecided = [item for position, item in enumerate(batch) if position not in screened.decided]
+        return [batch[position] for position in screened.passed], undecided
+    return (yield from _run_check(batch[:DIRECT_BATCH])), batch[DIRECT_BATCH:]
 
 
 def _run_check(batch: list[Candidate]) -> Steps:

@@ -39,12 +39,30 @@ def index(sources: Iterable[Source]) -> Project:
 
 def _index_function(project: Project, source: Source, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
     parameters = [argument.arg for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]]
+    if node.args.kwarg:
+        parameters += _taken_keywords(node, node.args.kwarg.arg)
     owner = source.parents.get(node)
     if isinstance(owner, ast.ClassDef):
         parameters = parameters[1:]
         if node.name == "__init__":
             project.signatures.setdefault(owner.name, parameters)
     project.signatures.setdefault(node.name, parameters)
+
+
+def _taken_keywords(node: ast.AST, mapping: str) -> list[str]:
+    """Keywords that a function takes out of its `**kwargs` by name: `kwargs.pop("x", None)`."""
+    return [
+        str(call.args[0].value)
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("pop", "get")
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == mapping
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+        and str(call.args[0].value).isidentifier()
+    ]
 
 
 def _imported(tree: ast.Module) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,10 @@ ENOUGH_PASSES = 4
 
 @dataclass(frozen=True)
 class Screened:
-    """Positions in the batch: those that passed, how many ran, and whether the harness worked at all."""
+    """Positions in the batch: those that passed, and all that were decided (none: the harness did not work)."""
 
     passed: tuple[int, ...]
-    ran: int
-    worked: bool
+    decided: frozenset[int]
 
 
 def screening_call(batch: Sequence[Candidate], report: Mapping[str, Any], context: Context, seconds: float) -> ToolCall:
@@ -32,7 +32,7 @@ def screening_call(batch: Sequence[Candidate], report: Mapping[str, Any], contex
         "tests": report["failed"],
         "passing_tests": report["passed"],
         "paths": sorted({candidate.path for candidate in batch}),
-        "candidates": [_edits(candidate) for candidate in batch],
+        "candidates": [_entry(candidate, report["outside"]) for candidate in batch],
         "jobs": max(1, context.concurrency),
         "timeout": min(20.0, 2.0 + 2 * seconds),
         "full_timeout": min(120.0, 5.0 + 4 * seconds),
@@ -50,19 +50,38 @@ def screening_call(batch: Sequence[Candidate], report: Mapping[str, Any], contex
     return ToolCall("trial", arguments)
 
 
-def _edits(candidate: Candidate) -> dict[str, list[list[Any]]]:
-    return {candidate.path: [[edit.start, edit.end, edit.text] for edit in candidate.edits]}
+def _entry(candidate: Candidate, outside: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    edits = [[edit.start, edit.end, edit.text] for edit in candidate.edits]
+    return {"path": candidate.path, "edits": edits, "function": swappable(candidate, outside.get(candidate.path, ()))}
+
+
+def swappable(candidate: Candidate, imported: Sequence[int]) -> dict[str, Any] | None:
+    """The outermost function whose body holds every edit, unless it already ran during import (its lines in `imported`).
+
+    Such a function's code can be exchanged after collection; everything else has to be imported anew.
+    """
+    source, first = candidate.source, min(edit.start for edit in candidate.edits)
+    last = max(edit.end for edit in candidate.edits)
+    for function in source.outer_functions:
+        start, end = source.span(function)
+        start, end = source.line_start(start), source.line_end(end)
+        body = source.line_start(source.span(function.body[0])[0])
+        if not (start < body <= first and last <= end):
+            continue
+        if set(imported) & set(range(function.body[0].lineno, (function.end_lineno or 0) + 1)):
+            return None
+        owner = source.parents[function]
+        line = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
+        name = owner.name if isinstance(owner, ast.ClassDef) else ""
+        return {"line": line, "owner": name, "start": start, "end": end}
+    return None
 
 
 def read_screening(observation: Observation) -> Screened:
-    """The harness's answers; a harness that left nothing did not work."""
+    """The harness's answers; a harness that could not run decided nothing."""
     if not observation.ok:
-        return Screened((), 0, worked=False)
-    result = observation.value["results"][0]
-    text = result["collected"].get(probe.RESULTS)
-    if not text:
-        return Screened((), 0, worked=result["exit_code"] == 0)
+        return Screened((), frozenset())
+    text = observation.value["results"][0]["collected"].get(probe.RESULTS) or ""
     answers = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
     passed = sorted(answer["index"] for answer in answers if answer["outcome"] == "pass")
-    ran = max((answer["index"] for answer in answers), default=-1) + 1
-    return Screened(tuple(passed), ran, worked=True)
+    return Screened(tuple(passed), frozenset(answer["index"] for answer in answers))

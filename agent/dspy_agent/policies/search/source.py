@@ -71,6 +71,12 @@ class Source:
         spans = [self.span(node) for node in nodes]
         return [(self.line_start(start), self.line_end(end)) for start, end in spans]
 
+    @cached_property
+    def outer_functions(self) -> list[Function]:
+        """Functions and methods that are not inside another function."""
+        nodes = [node for node in ast.walk(self.tree) if isinstance(node, FUNCTIONS)]
+        return [node for node in nodes if self.function_of(node) is None]
+
     def line_end(self, offset: int) -> int:
         """The character after the line that holds `offset`, its line end included."""
         end = self.text.find("\n", offset)

@@ -17,6 +17,8 @@ NAMES = (
     "search_probe_pytest.py",
     "search_probe_unittest.py",
     "search_probe_harness.py",
+    "search_probe_pool.py",
+    "search_probe_warm.py",
 )
 SPECTRUM = f"{FOLDER}/spectrum.json"
 PLAN = f"{FOLDER}/plan.json"

@@ -8,16 +8,17 @@ passes here is only plausible: the policy still runs the user's own check, unmod
 import importlib
 import json
 import os
-import resource
-import select
-import signal
 import sys
 import time
 from importlib.machinery import SourceFileLoader
 
-MEMORY_BYTES = 2 << 30
+from search_probe_pool import Pool
+
+UNSUITABLE = 77
+WARM_SHARE = 0.7  # of the seconds, when some candidates have to run from scratch
 NOT_PATHS_AFTER = {"-c", "-k", "-m", "-n", "-o", "-p", "-r", "-W", "--basetemp", "--confcutdir", "--deselect"}
 NOT_PATHS_AFTER |= {"--ignore", "--import-mode", "--junitxml", "--maxfail", "--rootdir", "--tb", "--timeout"}
+QUIET = ["-x", "-p", "no:cacheprovider", "--tb=no"]
 
 
 class Plan:
@@ -31,113 +32,131 @@ def main():
     """Read the plan, load once, run the candidates."""
     with open(sys.argv[1], encoding="utf-8") as stream:
         plan = Plan(json.load(stream))
-    results = open(os.path.abspath(sys.argv[2]), "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
-    prepare(plan)
-    run_all(plan, results)
+    with open(os.path.abspath(sys.argv[2]), "w", encoding="utf-8") as results:
+        prepare(plan)
+        Screening(plan, results).run()
 
 
 def prepare(plan):
     """Restore the check's own import path and load what it is known to load from the standard library."""
-    root = os.getcwd()
-    sys.path[:] = [os.path.join(root, entry[2:]) if entry.startswith("@/") else entry for entry in plan.sys_path]
+    plan.root = os.getcwd()
+    sys.path[:] = [os.path.join(plan.root, entry[2:]) if entry.startswith("@/") else entry for entry in plan.sys_path]
     plan.sources = {}
     for path in plan.paths:
         with open(path, encoding="utf-8", newline="") as stream:
             plan.sources[path] = stream.read()
-    plan.root = root
     os.chdir(plan.directory)
-    for name in plan.modules:
+    names = list(plan.modules)
+    if plan.mode == "pytest":
+        names += ["pytest", "_pytest.assertion.rewrite", "_pytest.fixtures", "_pytest.python", "_pytest.terminal"]
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError:  # a private module of another platform: the child imports what it really needs
             continue
-    if plan.mode == "pytest":
-        importlib.import_module("pytest")
-        for name in ("_pytest.assertion.rewrite", "_pytest.fixtures", "_pytest.terminal", "_pytest.python"):
-            importlib.import_module(name)
 
 
-def run_all(plan, results):
-    """Keep `jobs` children busy until the candidates, the seconds or the wanted number of passes are used up."""
-    running, waiting = {}, list(enumerate(plan.candidates))
-    poll = select.poll()
-    stop, passes = time.monotonic() + plan.seconds, 0
-    while running or waiting:
-        enough = time.monotonic() > stop or passes >= plan.passes
-        if enough:
-            waiting = []
-        while waiting and len(running) < plan.jobs:
-            index, candidate = waiting.pop(0)
-            start(plan, index, candidate, plan.timeout, True, running, poll)
-        if not running:
-            break
-        deadline = min(child[3] for child in running.values())
-        for handle, _ in poll.poll(max(0, deadline - time.monotonic()) * 1000 + 1):
-            outcome, index, candidate, focused = reap(handle, running, poll)
-            if outcome == "pass" and focused and plan.passing_tests:
-                start(plan, index, candidate, plan.full_timeout, False, running, poll)
-                continue
-            passes += outcome == "pass"
-            report(results, index, outcome, focused)
-        for handle in [handle for handle, child in running.items() if child[3] < time.monotonic()]:
-            os.killpg(running[handle][0], signal.SIGKILL)
-            _, index, _, focused = reap(handle, running, poll)
-            report(results, index, "timeout", focused)
+class Screening:
+    """Runs the plan's candidates: first those where one function can be swapped, then the rest from scratch."""
+
+    def __init__(self, plan, results):
+        self.plan = plan
+        self.results = results
+        self.passes = 0
+        self.stop = time.monotonic() + plan.seconds
+
+    def run(self):
+        """Until the candidates, the seconds or the wanted number of passes are used up."""
+        positions = range(len(self.plan.candidates))
+        warm = [index for index in positions if self.plan.mode == "pytest" and self.plan.candidates[index]["function"]]
+        cold = [index for index in positions if index not in set(warm)]
+        statuses = self.run_warm(warm, len(cold)) if warm else {}
+        again = [index for index in warm if statuses.get(index, UNSUITABLE if not statuses else None) == UNSUITABLE]
+        passed = [index for index in warm if statuses.get(index) == 0]
+        self.run_cold([(index, False) for index in passed] + [(index, True) for index in sorted(cold + again)])
+
+    def report(self, index, outcome):
+        """One JSON line, flushed at once: a harness that is cut short leaves what it had."""
+        self.passes += outcome == "pass"
+        self.results.write(json.dumps({"index": index, "outcome": outcome}) + "\n")
+        self.results.flush()
+
+    def run_warm(self, indexes, others):
+        """A child collects and screens: index → exit status, None for a timeout; empty when it could not collect."""
+        seconds = self.plan.seconds * (WARM_SHARE if others else 1.0)
+        reading, writing = os.pipe()
+        pool, statuses = Pool(1), {}
+        pool.start("warm", lambda: warm_server(self.plan, indexes, writing, seconds), seconds + self.plan.timeout + 10)
+        os.close(writing)
+        with os.fdopen(reading, encoding="utf-8") as lines:
+            for line in lines:
+                index, status = json.loads(line)
+                statuses[index] = status
+                if status not in (0, UNSUITABLE):
+                    self.report(index, "timeout" if status is None else "fail")
+        pool.wait()
+        return statuses
+
+    def run_cold(self, waiting):
+        """From scratch: `(index, focused)`, focused for the failing tests only. A focused pass is run in full next."""
+        pool = Pool(self.plan.jobs)
+        while waiting or pool.running:
+            if time.monotonic() > self.stop or self.passes >= self.plan.passes:
+                waiting = [item for item in waiting if not item[1]]
+            while waiting and not pool.full():
+                index, focused = waiting.pop(0)
+                seconds = self.plan.timeout if focused else self.plan.full_timeout
+                pool.start((index, focused), self.work(index, focused), seconds)
+            for (index, focused), status in pool.wait() if pool.running else ():
+                if status == 0 and focused and self.plan.passing_tests:
+                    waiting.insert(0, (index, False))
+                else:
+                    self.report(index, {0: "pass", None: "timeout"}.get(status, "fail"))
+
+    def work(self, index, focused):
+        """What a child does."""
+        return lambda: run_candidate(self.plan, self.plan.candidates[index], focused)
 
 
-def report(results, index, outcome, focused):
-    """One JSON line, flushed at once: a harness that is cut short leaves what it had."""
-    results.write(json.dumps({"index": index, "outcome": outcome, "focused": focused}) + "\n")
-    results.flush()
+def warm_server(plan, indexes, writing, seconds):
+    """Collect the failing tests once and try the candidates on them."""
+    import gc
+
+    import pytest
+    from search_probe_warm import Warm, functions, try_function
+
+    stop = time.monotonic() + seconds
+
+    def screen(session):
+        known, pool, waiting, passes = functions(), Pool(plan.jobs), list(indexes), 0
+        gc.freeze()
+        while waiting or pool.running:
+            if time.monotonic() > stop or passes >= plan.passes:
+                waiting = []
+            while waiting and not pool.full():
+                index = waiting.pop(0)
+                path, edits, function = (plan.candidates[index][key] for key in ("path", "edits", "function"))
+                targets = known.get((os.path.realpath(os.path.join(plan.root, path)), function["line"]))
+                if not targets:
+                    os.write(writing, b"[%d, %d]\n" % (index, UNSUITABLE))
+                    continue
+                before = plan.sources[path]
+                after = apply(before, edits)
+                text = after[function["start"] : function["end"] + len(after) - len(before)]
+                pool.start(index, lambda: try_function(session, targets, function, text), plan.timeout)  # noqa: B023
+            for index, status in pool.wait() if pool.running else ():
+                passes += status == 0
+                os.write(writing, (json.dumps([index, status]) + "\n").encode())
+
+    return int(pytest.main([*focus(plan.arguments, plan.tests), *QUIET], plugins=[Warm(plan.tests, screen)]))
 
 
-def start(plan, index, candidate, seconds, focused, running, poll):
-    """Fork a child for a candidate; focused means the failing tests only."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            code = run_child(plan, candidate, focused)
-        finally:
-            os._exit(code)
-    try:
-        os.setpgid(child, child)
-    except OSError:  # the child did it first, or is gone already
-        pass
-    handle = os.pidfd_open(child)
-    poll.register(handle, select.POLLIN)
-    running[handle] = (child, index, candidate, time.monotonic() + seconds, focused)
-
-
-def reap(handle, running, poll):
-    """Collect a child and whatever it left running."""
-    child, index, candidate, _, focused = running.pop(handle)
-    poll.unregister(handle)
-    os.close(handle)
-    _, status = os.waitpid(child, 0)
-    try:
-        os.killpg(child, signal.SIGKILL)
-    except OSError:  # nothing is left of the group
-        pass
-    return ("pass" if status == 0 else "fail"), index, candidate, focused
-
-
-def run_child(plan, candidate, focused):
-    """The candidate's exit status, 0 for success; never returns an exception to the parent's frames."""
-    os.setpgid(0, 0)
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    patched = {os.path.join(plan.root, path): apply(plan.sources[path], edits) for path, edits in candidate.items()}
+def run_candidate(plan, candidate, focused):
+    """The candidate's exit status from scratch, 0 for success."""
+    path = os.path.join(plan.root, candidate["path"])
+    patched = {path: apply(plan.sources[candidate["path"]], candidate["edits"])}
     serve(patched)
-    try:
-        runner = {"pytest": run_pytest, "unittest": run_unittest, "script": run_script}[plan.mode]
-        return runner(plan, patched, focused)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except BaseException:  # noqa: BLE001 - whatever the candidate raises, it failed
-        return 1
+    return {"pytest": run_pytest, "unittest": run_unittest, "script": run_script}[plan.mode](plan, patched, focused)
 
 
 def apply(source, edits):
@@ -166,7 +185,7 @@ def run_pytest(plan, patched, focused):
     import pytest
 
     arguments = focus(plan.arguments, plan.tests) if focused else plan.arguments
-    return int(pytest.main([*arguments, "-x", "-p", "no:cacheprovider"], plugins=[Only(plan.tests)] if focused else []))
+    return int(pytest.main([*arguments, *QUIET], plugins=[Only(plan.tests)] if focused else []))
 
 
 class Only:
@@ -206,7 +225,7 @@ def run_unittest(plan, patched, focused):
         unittest.TestCase.run = run
     if plan.arguments[:2] == ["-m", "unittest"]:
         program = unittest.main(module=None, argv=["unittest", *plan.arguments[2:]], exit=False, failfast=True)
-        return 0 if program.result.wasSuccessful() and program.result.testsRun else 1
+        return 0 if program.result.wasSuccessful() else 1
     return run_script(plan, patched, focused)
 
 

@@ -47,6 +47,9 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("dict", "OrderedDict"),
     ("seconds", "total_seconds()"),
     ("iteritems", "items"),
+    ("time", "timetz"),
+    ("now", "utcnow", "today"),
+    ("timetuple", "utctimetuple"),
 )
 # callable → (argument to append when it has fewer than n arguments, prior)
 OPTIONAL: dict[str, tuple[int, tuple[tuple[str, float], ...]]] = {
@@ -70,7 +73,7 @@ OPTIONAL: dict[str, tuple[int, tuple[tuple[str, float], ...]]] = {
     "escape": (2, (("True", 0.05),)),
 }
 WRAPPERS = ("str", "list", "tuple", "int", "float", "set", "len", "sorted", "abs", "bool", "dict", "repr")
-SUFFIXES = (".strip()", ".lower()", ".copy()", ".rstrip()", ".lstrip()", ".items()", ".decode()", ".encode()", "[0]")
+SUFFIXES = (".strip()", ".lower()", ".upper()", ".copy()", ".rstrip()", ".lstrip()", ".items()", ".decode()", ".encode()", "[0]")
 
 
 def sibling_calls(site: Site) -> Iterator[Proposal]:

@@ -12,6 +12,7 @@ CATCHABLE = (
     "UnicodeEncodeError", "OverflowError", "StopIteration", "OSError", "RuntimeError", "ImportError", "LookupError",
 )  # fmt: skip
 RETURNS = 6
+GUARDED_TYPES = ("int", "float", "str", "bytes", "list", "tuple", "dict", "set", "bool")
 
 
 def early_exit(site: Site) -> Iterator[Proposal]:
@@ -27,6 +28,23 @@ def early_exit(site: Site) -> Iterator[Proposal]:
         for predicate, weight in ((f"not {name}", 1.0), (f"{name} is None", 0.9), (name, 0.3), (f"{name} is not None", 0.3)):
             for text, prior in exits:
                 yield _guard(site, predicate, text.replace("{name}", name), base * weight * prior)
+
+
+def type_exits(site: Site) -> Iterator[Proposal]:
+    """`if isinstance(x, T): return x` for a parameter that a failing test passed as a T."""
+    if not _insertable(site) or site.function is None or site.function.body[0] is not _first(site):
+        return
+    for name in site.read[:2]:
+        for kind in [kind for kind in GUARDED_TYPES if kind in site.hints.types]:
+            for text in (f"return {name}", f"return str({name})"):
+                yield _guard(site, f"isinstance({name}, {kind})", text, 0.1)
+
+
+def _first(site: Site) -> ast.stmt:
+    """The statement itself, or the docstring when it follows one."""
+    body = site.source.block_of(site.statement)
+    index = body.index(site.statement)
+    return body[0] if index == 1 and _is_docstring(body[0]) else site.statement
 
 
 def _guard(site: Site, predicate: str, body: str, prior: float) -> Proposal:
@@ -130,6 +148,7 @@ def _insertable(site: Site) -> bool:
 
 TEMPLATES: dict[str, Template] = {
     "early-exit": early_exit,
+    "type-exit": type_exits,
     "default": defaults,
     "catch": caught,
     "raised-type": raised_type,

@@ -11,12 +11,12 @@ import warnings
 from collections.abc import Iterator
 
 from dspy_agent.policies.search.templates.base import Proposal, Site, Template
-from dspy_agent.policies.search.templates.strings import string_constants
+from dspy_agent.policies.search.templates.strings import relevance, string_constants
 
 PATTERN = re.compile(r"\\[dwsbWDS.]|\[[^\]]+\]|\(\?|[)\]\w.][*+?]|^\^|\$$|\.\*|\.\+")
 CLASS = re.compile(r"\[\^?(?:\\.|[^\]\\])+\]")
 QUANTIFIED = re.compile(r"(?P<atom>\\.|\[(?:\\.|[^\]\\])+\]|\)|[\w.])(?P<quantifier>[*+?]|\{\d+(?:,\d*)?\})(?P<lazy>\??)")
-ATOM = re.compile(r"\\[dwsWDS]|\[\^?(?:\\.|[^\]\\])+\]|\((?:[^()\\]|\\.)*\)|(?<!\\)\.")
+ATOM = re.compile(r"\\[^AZbBdws0-9]|\\[dws]|\[\^?(?:\\.|[^\]\\])+\]|\((?:[^()\\]|\\.)*\)|(?<!\\)\.")
 ESCAPED = {".", "+", "*", "?", "(", ")", "|", "$", "^"}
 
 
@@ -28,7 +28,7 @@ def patterns(site: Site) -> Iterator[Proposal]:
         raw = "r" in head.lower()
         for text, prior in dict(reversed(list(_variants(site, body)))).items():
             if text != body and quote not in text and _compiles(text, raw):
-                yield site.replace(node, head + text + quote, prior)
+                yield site.replace(node, head + text + quote, prior * relevance(site, node))
 
 
 def _compiles(text: str, raw: bool) -> bool:
@@ -91,6 +91,9 @@ def _classes(site: Site, body: str) -> Iterator[tuple[str, float]]:
             if letter not in inner and letter not in "'\"\n":
                 escaped = "\\" + letter if letter in "]\\^-" else letter
                 yield body[: end - 1] + escaped + body[end - 1 :], 0.3
+        for letter in dict.fromkeys(char.swapcase() for char in inner if char.isalpha()):
+            if "-" not in inner and "\\" not in inner and letter not in inner:
+                yield body[: end - 1] + letter + body[end - 1 :], 0.25
         for extra in ("a-z", "A-Z", "0-9", r"\s", r"\w"):
             if extra not in inner:
                 yield body[: end - 1] + extra + body[end - 1 :], 0.15

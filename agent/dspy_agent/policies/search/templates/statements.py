@@ -42,6 +42,8 @@ def results(site: Site) -> Iterator[Proposal]:
     statement, function = site.statement, site.function
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) and function is not None:
         yield site.replace(statement, f"return {site.text(statement)}", 0.25)
+        if site.text(statement.value.func).endswith(("Error", "Exception", "Warning")):
+            yield site.replace(statement, f"raise {site.text(statement)}", 0.9)
         receiver = getattr(statement.value.func, "value", None)
         if isinstance(receiver, ast.Name):
             yield site.replace(statement, f"{receiver.id} = {site.text(statement)}", 0.3)
@@ -140,7 +142,7 @@ def _donors(site: Site) -> list[str]:
         if isinstance(node, ast.If) and len(node.body) == 1 and not node.orelse and isinstance(node.body[0], simple)
         and not site.text(node).startswith("elif") and site.source.function_of(node) is site.function
     ]  # fmt: skip
-    nodes.sort(key=lambda node: abs(node.lineno - line))
+    nodes.sort(key=lambda node: (not _resets(node), abs(node.lineno - line)))
     texts = []
     for node in nodes:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -149,6 +151,16 @@ def _donors(site: Site) -> list[str]:
             own_indent = site.source.indent(node)
             texts.append("\n".join(part.removeprefix(own_indent) for part in lines))
     return [text for text in dict.fromkeys(texts) if len(text) < 200][:DONORS]
+
+
+def _resets(node: ast.stmt) -> bool:
+    """Whether the statement sets an attribute of self to an empty constant: what a stale cache needs elsewhere."""
+    if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Attribute):
+        return False
+    value = node.value
+    return (isinstance(value, ast.Constant) and not value.value) or (
+        isinstance(value, ast.List | ast.Dict | ast.Tuple) and not ast.unparse(value)[1:-1]
+    )
 
 
 TEMPLATES: dict[str, Template] = {

@@ -10,15 +10,17 @@ from dspy_agent.policies.search.templates.base import Proposal, Site, Template
 
 CONVERSIONS = (("%d", "%s"), ("%s", "%r"), ("%s", "%d"), ("%i", "%s"), ("{}", "{!r}"), ("%x", "%02x"), ("%f", "%g"))
 WORDS_PER_TABLE = 12
+PREFIXES = ("", "r", "b", "rb", "br", "u", "f", "fr", "rf")
 
 
-def string_constants(site: Site) -> Iterator[tuple[ast.Constant, str, str, str]]:
-    """(node, prefix and quote, body as written, quote) of one-piece string constants on the statement."""
+def string_constants(site: Site) -> Iterator[tuple[ast.expr, str, str, str]]:
+    """(node, prefix and quote, body as written, quote) of one-piece strings on the statement; f-strings count, braces and all."""
     for node in site.expressions:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
+        literal = isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
+        if literal or isinstance(node, ast.JoinedStr):
             text = site.text(node)
             quote_at = min((text.find(quote) for quote in "'\"" if quote in text), default=-1)
-            if quote_at < 0 or text[:quote_at].lower() not in ("", "r", "b", "rb", "br", "u"):
+            if quote_at < 0 or text[:quote_at].lower() not in PREFIXES:
                 continue
             quote = text[quote_at : quote_at + 3] if text[quote_at : quote_at + 3] in ('"""', "'''") else text[quote_at]
             body = text[quote_at + len(quote) : -len(quote)]
@@ -26,12 +28,23 @@ def string_constants(site: Site) -> Iterator[tuple[ast.Constant, str, str, str]]
                 yield node, text[: quote_at + len(quote)], body, quote
 
 
+def relevance(site: Site, node: ast.expr) -> float:
+    """Factor for an entry of a table: its key is part of what the failing tests say, or it is not."""
+    parent = site.source.parents.get(node)
+    if not isinstance(parent, ast.Dict) or node not in parent.values:
+        return 1.0
+    key = parent.keys[parent.values.index(node)]
+    if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
+        return 1.0
+    return 2.0 if any(key.value in word for word in site.hints.words) else 0.3
+
+
 def literal_edits(site: Site) -> Iterator[Proposal]:
     """Fragments that the expected value has and the actual lacks, put into or taken out of the constant."""
     for node, head, body, quote in string_constants(site):
         for text, prior in _variants(site, body):
             if text != body and quote not in text:
-                yield site.replace(node, head + text + quote, prior)
+                yield site.replace(node, head + text + quote, prior * relevance(site, node))
 
 
 def _variants(site: Site, body: str) -> Iterator[tuple[str, float]]:

@@ -63,6 +63,16 @@ def arithmetic(site: Site) -> Iterator[Proposal]:
                 yield site.replace(node, f"{site.operand(node.right)} {token} {site.operand(node.left)}", 0.15)
 
 
+def augmented(site: Site) -> Iterator[Proposal]:
+    """`x /= 2` to `x //= 2`, `x += 1` to `x -= 1` or `x = 1`."""
+    statement = site.statement
+    if isinstance(statement, ast.AugAssign) and type(statement.op) in TOKENS:
+        gap = (site.source.span(statement.target)[1], site.source.span(statement.value)[0])
+        middle, token = site.source.text[slice(*gap)], TOKENS[type(statement.op)]
+        for text, prior in (*ARITHMETIC[type(statement.op)], ("", 0.1)):
+            yield Proposal((Edit(*gap, middle.replace(token, text)),), prior)
+
+
 def off_by_one(site: Site) -> Iterator[Proposal]:
     """`e` to `e + 1` and `e - 1` where e is a bound: in range, in a slice, in an index, in a comparison."""
     for node in site.expressions:
@@ -158,6 +168,7 @@ def _is_callee(site: Site, node: ast.expr) -> bool:
 TEMPLATES: dict[str, Template] = {
     "integer-constant": integer_constants,
     "arithmetic": arithmetic,
+    "augmented-assignment": augmented,
     "off-by-one": off_by_one,
     "slice": slices,
     "none-default": none_defaults,
