@@ -23,8 +23,11 @@ const (
 
 // fakeTasks is a fake of the queue: it remembers submissions and answers with err.
 type fakeTasks struct {
-	subs []queue.Submission
-	err  error
+	subs   []queue.Submission
+	err    error
+	asked  queue.State
+	limit  int
+	cursor string
 }
 
 func (f *fakeTasks) Enqueue(_ context.Context, subs []queue.Submission) ([]string, error) {
@@ -40,7 +43,8 @@ func (f *fakeTasks) Get(context.Context, string) (queue.Task, error) {
 	return queue.Task{ID: knownID, State: queue.Queued}, f.err
 }
 
-func (f *fakeTasks) List(context.Context, queue.State, int, string) (queue.Page, error) {
+func (f *fakeTasks) List(_ context.Context, state queue.State, limit int, cursor string) (queue.Page, error) {
+	f.asked, f.limit, f.cursor = state, limit, cursor
 	return queue.Page{}, f.err
 }
 
@@ -48,7 +52,8 @@ func (f *fakeTasks) Cancel(context.Context, string) (queue.Task, error) {
 	return queue.Task{ID: knownID, State: queue.Cancelled}, f.err
 }
 
-func (f *fakeTasks) DeadLetters(context.Context, int, string) (queue.Page, error) {
+func (f *fakeTasks) DeadLetters(_ context.Context, limit int, cursor string) (queue.Page, error) {
+	f.limit, f.cursor = limit, cursor
 	return queue.Page{}, f.err
 }
 
@@ -187,5 +192,24 @@ func TestCancelReachesTheRunningAttempt(t *testing.T) {
 	h.ServeHTTP(w, req)
 	if w.Code != http.StatusOK || len(*got) != 1 || (*got)[0] != knownID {
 		t.Errorf("%d, cancelled %v", w.Code, *got)
+	}
+}
+
+func TestPagingReachesTheQueue(t *testing.T) {
+	for path, want := range map[string]fakeTasks{
+		"/v1/tasks": {limit: 100},
+		"/v1/tasks?limit=7&cursor=1-2&state=Failed": {limit: 7, cursor: "1-2", asked: queue.Failed},
+		"/v1/dead-letters?limit=7&cursor=1-2":       {limit: 7, cursor: "1-2"},
+	} {
+		tasks := &fakeTasks{}
+		w := send(t, tasks, "GET", path, "")
+		if w.Code != http.StatusOK || tasks.limit != want.limit || tasks.cursor != want.cursor || tasks.asked != want.asked {
+			t.Errorf("%s: %d, asked for %+v", path, w.Code, tasks)
+		}
+	}
+	for _, path := range []string{"/v1/tasks?limit=0", "/v1/tasks?limit=501", "/v1/tasks?state=Lost"} {
+		if w := send(t, &fakeTasks{}, "GET", path, ""); w.Code != 422 {
+			t.Errorf("%s: %d", path, w.Code)
+		}
 	}
 }

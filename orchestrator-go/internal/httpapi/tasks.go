@@ -12,7 +12,8 @@ type byID struct {
 	ID string `path:"id" pattern:"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$" doc:"Of the task, a UUID."`
 }
 
-type paging struct {
+// Paging is exported because huma passes over unexported embedded structs.
+type Paging struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
 	Cursor string `query:"cursor" maxLength:"64" doc:"From the page before."`
 }
@@ -44,7 +45,7 @@ func (a *API) one(ctx context.Context) func(queue.Task, error) (*output[Task], e
 
 func (a *API) list(ctx context.Context, in *struct {
 	State queue.State `query:"state" enum:"Queued,Running,Succeeded,Failed,Cancelled,Dead"`
-	paging
+	Paging
 }) (*output[TaskPage], error) {
 	page, err := a.tasks.List(ctx, in.State, in.Limit, in.Cursor)
 	if err != nil {
@@ -53,7 +54,7 @@ func (a *API) list(ctx context.Context, in *struct {
 	return presentPage(page), nil
 }
 
-func (a *API) deadLetters(ctx context.Context, in *struct{ paging }) (*output[TaskPage], error) {
+func (a *API) deadLetters(ctx context.Context, in *struct{ Paging }) (*output[TaskPage], error) {
 	page, err := a.tasks.DeadLetters(ctx, in.Limit, in.Cursor)
 	if err != nil {
 		return nil, a.explain(ctx, err)
