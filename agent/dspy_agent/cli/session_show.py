@@ -1,0 +1,84 @@
+"""`dspy-agent session-show`: what an AgentSession did, read from the cluster with the person's own kubectl."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from dspy_agent import narrate
+from dspy_agent.clients.kubectl import Kubectl
+from dspy_agent.clients.reddb_http import RedDbHttp
+from dspy_agent.core.events import Event
+
+PAGE = 100
+PATCH_PREFIX = "reddb://blobs/sha256/"
+CHECKS = {"check_before": "The check before any change", "check_after": "The check after the change"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="name of the AgentSession")
+    parser.add_argument("-n", "--namespace", default="default")
+    parser.add_argument("--release-namespace", default="dspy-agent", help="where the chart is installed")
+    parser.add_argument("--reddb-service", default="reddb", help="Service of RedDB in that namespace")
+    parser.add_argument("--reddb-secret", default="reddb-token", help="Secret with its token, key `token`")
+    parser.add_argument("--kubeconfig", help="default: kubectl's own")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--events", action="store_true", help="the events alone")
+    only.add_argument("--diff", action="store_true", help="the diff alone")
+    only.add_argument("--json", action="store_true", help="events and diff as JSON")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """0; the session's own outcome does not matter here. Raises UsageError."""
+    kubectl = Kubectl(arguments.kubeconfig)
+    session = kubectl.get("agentsessions.dspyagent.io", arguments.name, arguments.namespace)
+    token = kubectl.secret(arguments.reddb_secret, "token", arguments.release_namespace)
+    with (
+        kubectl.forward(f"service/{arguments.reddb_service}", 8082, arguments.release_namespace) as port,
+        RedDbHttp(f"http://127.0.0.1:{port}", token) as reddb,
+    ):
+        events = list(_events(reddb, session["metadata"]))
+        patch = _patch(reddb, session, events)
+    if arguments.json:
+        print(json.dumps({"events": [json.loads(event.to_json()) for event in events], "patch": patch}))
+    elif arguments.diff:
+        print(patch or "The session changed nothing.")
+    else:
+        _print_events(events)
+        if not arguments.events:
+            _print_checks(events)
+            print(f"\n== The diff\n{patch or 'The session changed nothing.'}")
+    return 0
+
+
+def _events(reddb: RedDbHttp, metadata: dict[str, Any]) -> Iterator[Event]:
+    key = f"session/{metadata['namespace']}/{metadata['name']}/{metadata['uid']}/events"
+    after = 0
+    while page := reddb.events(key, after, PAGE):
+        yield from page
+        after = page[-1].seq
+
+
+def _patch(reddb: RedDbHttp, session: dict[str, Any], events: list[Event]) -> str:
+    """The patch that the session's status names, or its last event, which is there a little earlier."""
+    reference = ((session.get("status") or {}).get("result") or {}).get("patchRef")
+    if not reference and events and events[-1].type == "session_finished":
+        reference = events[-1].data.get("patch_ref")
+    return reddb.blob(reference.removeprefix(PATCH_PREFIX)).decode(errors="replace") if reference else ""
+
+
+def _print_events(events: list[Event]) -> None:
+    if not events:
+        print("The session has not recorded anything yet.", file=sys.stderr)
+    for event in events:
+        print(narrate.line(event))
+
+
+def _print_checks(events: list[Event]) -> None:
+    for event in events:
+        if event.type in CHECKS:
+            said = "\n".join(part for part in (event.data["stdout_tail"], event.data["stderr_tail"]) if part.strip())
+            print(f"\n== {CHECKS[event.type]} ({narrate.ending(event.data)})\n{said.strip() or '(no output)'}")
