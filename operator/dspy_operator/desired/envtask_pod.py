@@ -16,7 +16,6 @@ from dspy_operator.tokens import scoped_token
 
 DEFAULT_TIMEOUT_S = 600
 _RESULT_LIMIT_BYTES = 4096  # what the kubelet keeps of a termination message
-_DEFAULT_TAIL_BYTES = 2048
 
 
 def envtask_pod(task: Object, settings: Settings, master_token: bytes, attempt: int) -> Object:
@@ -49,7 +48,6 @@ def _workspace(task: Object, workspace: Object, settings: Settings, master_token
     identity = {key: task["metadata"][key] for key in ("namespace", "name", "uid")}
     source = {name: value for name, value in workspace.items() if name != "setup"}
     container = parts.own_container(settings, names.CONTAINER_WORKSPACE, settings.agent_image)
-    container["command"] = ["dspy-agent"]
     container["args"] = ["workspace", "--into", parts.WORKSPACE]
     container["env"] = [
         parts.env("DSPY_AGENT_WORKSPACE", parts.compact_json(source)),
@@ -75,8 +73,6 @@ def _task(task: Object, template: Object, settings: Settings) -> Object:
         "argv": [*spec["command"], *spec.get("args", [])],
         "timeout_ms": spec.get("timeoutSeconds", DEFAULT_TIMEOUT_S) * 1000,
     }
-    tail_bytes = spec.get("output", {}).get("maxTailBytes", _DEFAULT_TAIL_BYTES)
-    request["output_limit_bytes"] = max(1, tail_bytes)
     for field, name in (("workingDir", "cwd"), ("stdin", "stdin")):
         if field in spec:
             request[name] = spec[field]
@@ -105,6 +101,8 @@ def _one_shot(task: Object, template: Object, settings: Settings, name: str, req
         str(_RESULT_LIMIT_BYTES),
         "--network",
         parts.egress(task["spec"]),
+        "--max-timeout-ms",
+        str(request["timeout_ms"]),
     ]
     container["volumeMounts"] = [
         parts.mount("bin", parts.BIN, read_only=True),

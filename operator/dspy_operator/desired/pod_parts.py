@@ -76,7 +76,7 @@ def pod_spec(settings: Settings, template: Object, restart_policy: str) -> Objec
 
 
 def own_container(settings: Settings, name: str, image: str) -> Object:
-    """A container of our own image: nothing writable but its mounts."""
+    """A container of our own image, started by its entrypoint: nothing is writable but its mounts."""
     return {
         "name": name,
         "image": image,
@@ -105,7 +105,7 @@ def user_container(settings: Settings, name: str, spec: Object, template: Object
 def install_runner(settings: Settings) -> Object:
     """The init container that puts the static runner, and a fresh token for it, where the others find them."""
     container = own_container(settings, names.CONTAINER_INSTALL, settings.env_runner_image)
-    container["command"] = ["env-runner", "install", "--dir", BIN, "--token-file", TOKEN_FILE]
+    container["args"] = ["install", "--dir", BIN, "--token-file", TOKEN_FILE]
     container["volumeMounts"] = [mount("bin", BIN), mount("token", "/dspy/token")]
     return container
 

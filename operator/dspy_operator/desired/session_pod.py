@@ -68,7 +68,6 @@ def _runner(session: Object, template: Object, settings: Settings) -> Object:
 def _agent(session: Object, workspace: Object, settings: Settings, master_token: bytes) -> Object:
     container = parts.own_container(settings, names.CONTAINER_AGENT, settings.agent_image)
     container["args"] = ["session"]
-    container["command"] = ["dspy-agent"]
     container["env"] = _agent_env(session, workspace, settings, master_token)
     container["ports"] = [{"name": "agent", "containerPort": AGENT_PORT}]
     container["readinessProbe"] = {

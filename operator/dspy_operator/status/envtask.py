@@ -19,6 +19,7 @@ from dspy_operator.status.conditions import Condition, parse_time, timestamp
 from dspy_operator.store import Object
 
 START_DEADLINE_S = 300.0
+_DEFAULT_TAIL_BYTES = 2048
 _OVERRUN_S = 60.0
 _LOST_AFTER_S = 60.0
 # What no further attempt can mend: the spec itself is at fault.
@@ -99,9 +100,15 @@ def result_fields(task: Object, outcome: Outcome, now: datetime) -> Object:
     made["isolation"] = list(dict.fromkeys(report.isolation))
     optional = {"exitCode": report.exit_code, "signal": report.signal}
     made.update({name: value for name, value in optional.items() if value is not None})
-    if task["spec"].get("output", {}).get("maxTailBytes", 1) > 0:
-        made.update(stdoutTail=report.stdout_tail, stderrTail=report.stderr_tail)
+    keep = task["spec"].get("output", {}).get("maxTailBytes", _DEFAULT_TAIL_BYTES)
+    tails = {"stdoutTail": _tail(report.stdout_tail, keep), "stderrTail": _tail(report.stderr_tail, keep)}
+    made.update({name: tail for name, tail in tails.items() if tail})
     return made
+
+
+def _tail(text: str, keep_bytes: int) -> str:
+    data = text.encode()
+    return data[max(0, len(data) - keep_bytes) :].decode(errors="ignore")
 
 
 def _of_task(pod: Object, ended: pods.Termination) -> Outcome:

@@ -1,0 +1,231 @@
+"""Pure tables: from pods to conditions, from statuses to writes, from messages to reports."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from dspy_operator.errors import ReportInvalidError
+from dspy_operator.reports import agent_report, runner_report
+from dspy_operator.status import envtask, pods, session
+from dspy_operator.status.conditions import Change, Condition, compare, merge
+from dspy_operator.store import Object
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.operator import builders
+from tests.operator.fake_kubelet import pod_condition, report, result, running, terminated, waiting
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+TASK = {"prompt": "fix", "check": {"command": ["true"]}}
+SESSION = builders.owner("fix", task=TASK, policy={"search": {}})
+SCHEDULED = pod_condition("PodScheduled", "True")
+READY = [SCHEDULED, pod_condition("Ready", "True")]
+
+
+@pytest.mark.parametrize(
+    ("pod", "phase", "true", "reason"),
+    [
+        (builders.pod(), "Starting", "Reconciling", "PodStarting"),
+        (builders.pod(conditions=READY), "Running", "Ready", "AgentReady"),
+        (
+            builders.pod(containerStatuses=[terminated("agent", 0, json.dumps(report()))]),
+            "Solved",
+            "Finished",
+            "CheckPassed",
+        ),
+        (
+            builders.pod(containerStatuses=[terminated("agent", 0, "?")]),
+            "Error",
+            "Finished",
+            "AgentReportInvalid",
+        ),
+        (
+            builders.pod(containerStatuses=[terminated("agent", 1, restartCount=2)], conditions=[SCHEDULED]),
+            "Starting",
+            "Reconciling",
+            "AgentRestarting",
+        ),
+        (
+            builders.pod(containerStatuses=[terminated("agent", 1, restartCount=6)]),
+            "Error",
+            "Finished",
+            "InfraError",
+        ),
+        (
+            builders.pod(initContainerStatuses=[waiting("install-runner", "InvalidImageName", "bad")]),
+            "Stalled",
+            "Stalled",
+            "ImagePullFailed",
+        ),
+        (
+            builders.pod(
+                containerStatuses=[waiting("agent", "CreateContainerConfigError", 'secret "x" not found')]
+            ),
+            "Stalled",
+            "Stalled",
+            "ContainerConfigInvalid",
+        ),
+        (
+            builders.pod(containerStatuses=[waiting("agent", "CrashLoopBackOff", "b", restartCount=1)]),
+            "Starting",
+            "Reconciling",
+            "PodStarting",
+        ),
+    ],
+)
+def test_session_view(pod: Object, phase: str, true: str, reason: str) -> None:
+    view = session.observe(SESSION, pod, START)
+    assert view.phase == phase
+    by_type = {condition.type: condition for condition in view.conditions}
+    assert set(by_type) == {"Scheduled", "WorkspaceReady", "Ready", "Finished", "Stalled", "Reconciling"}
+    assert (by_type[true].status, by_type[true].reason) == ("True", reason)
+    others = {"Ready", "Finished", "Stalled", "Reconciling"} - {true}
+    assert {by_type[other].status for other in others} == {"False"}
+
+
+def test_ready_deadline_is_reckoned_from_the_pod() -> None:
+    impatient = builders.owner("fix", task=TASK, lifecycle={"readyDeadlineSeconds": 60})
+    view = session.observe(impatient, builders.pod(), START + timedelta(seconds=45))
+    assert view.look_again_s == 15
+    view = session.observe(impatient, builders.pod(), START + timedelta(seconds=61))
+    stalled = next(condition for condition in view.conditions if condition.type == "Stalled")
+    assert (stalled.status, stalled.reason) == ("True", "ReadyDeadlineExceeded")
+
+
+def test_error_before_the_workspace_is_not_called_prepared() -> None:
+    failed = json.dumps(report(outcome="Error", reason="SetupFailed", message="pip failed"))
+    view = session.observe(SESSION, builders.pod(containerStatuses=[terminated("agent", 0, failed)]), START)
+    prepared = next(condition for condition in view.conditions if condition.type == "WorkspaceReady")
+    assert prepared.status == "False"
+
+
+def test_times_stay_as_first_written() -> None:
+    stored = {"startTime": "2026-01-01T00:00:00Z", "readyTime": "2026-01-01T00:00:02Z", "podName": "fix"}
+    known = builders.owner("fix", stored, task=TASK)
+    view = session.observe(known, builders.pod(conditions=READY), START + timedelta(hours=1))
+    status = session.status(known, view, START + timedelta(hours=1))
+    assert (status["startTime"], status["readyTime"]) == (stored["startTime"], stored["readyTime"])
+
+
+def test_merge_moves_transition_times_only_with_the_status() -> None:
+    first = merge([], [Condition("Ready", "False", "A", "x")], 1, START)
+    later = START + timedelta(minutes=1)
+    second = merge(first, [Condition("Ready", "False", "B", "y")], 2, later)
+    assert second[0]["lastTransitionTime"] == first[0]["lastTransitionTime"]
+    assert (second[0]["reason"], second[0]["observedGeneration"]) == ("B", 2)
+    third = merge(second, [Condition("Ready", "True", "C", "")], 2, later)
+    assert third[0]["lastTransitionTime"] == "2026-01-01T00:01:00Z"
+
+
+def conditions(**statuses: str) -> Object:
+    made = [Condition(kind, *value.split("/", 1)) for kind, value in statuses.items()]  # type: ignore[arg-type]
+    return {"conditions": merge([], made, 1, START)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "change"),
+    [
+        (conditions(Ready="False/A"), conditions(Ready="False/A"), Change.NONE),
+        (conditions(Ready="False/A"), conditions(Ready="True/B"), Change.MATERIAL),
+        (conditions(Ready="False/A"), conditions(Ready="False/B"), Change.MINOR),
+        (conditions(Scheduled="False/A"), conditions(Scheduled="True/B"), Change.MINOR),
+        (conditions(Stalled="True/A"), conditions(Stalled="True/B"), Change.MATERIAL),
+        (conditions(Failed="False/A"), conditions(Failed="False/B"), Change.MINOR),
+        ({"nodeName": "a"}, {"nodeName": "b"}, Change.MINOR),
+        ({"attempts": 1}, {"attempts": 2}, Change.MATERIAL),
+        ({}, conditions(Ready="False/A"), Change.MATERIAL),
+    ],
+)
+def test_what_is_worth_a_write(before: Object, after: Object, change: Change) -> None:
+    assert compare(before, after) is change
+
+
+def judged(status: Any, now: datetime = START, **spec: Any) -> envtask.Outcome | envtask.Progress:
+    return envtask.judge(builders.owner("run", command=["true"], **spec), status, now)
+
+
+def test_task_that_never_starts_is_our_failure() -> None:
+    stuck = builders.pod(containerStatuses=[waiting("task", "ImagePullBackOff", "no such image")])
+    waits = judged(stuck)
+    assert isinstance(waits, envtask.Progress)
+    assert (waits.reason, waits.look_again_s) == ("ImagePullFailed", 300)
+    ended = judged(stuck, START + timedelta(seconds=301))
+    assert isinstance(ended, envtask.Outcome)
+    assert ended.kind is envtask.Kind.INFRA
+    assert "no such image" in ended.message
+
+
+def test_task_on_a_lost_node_is_our_failure() -> None:
+    pod = builders.pod(containerStatuses=[running("task")])
+    pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:30Z"
+    assert isinstance(judged(pod), envtask.Progress)
+    ended = judged(pod, START + timedelta(seconds=91))
+    assert isinstance(ended, envtask.Outcome)
+    assert ended.kind is envtask.Kind.INFRA
+
+
+def test_runner_that_overruns_is_our_failure() -> None:
+    started = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+    pod = builders.pod(phase="Running", containerStatuses=[{"name": "task", "state": started}])
+    assert isinstance(judged(pod, START + timedelta(seconds=69), timeoutSeconds=10), envtask.Progress)
+    assert isinstance(judged(pod, START + timedelta(seconds=71), timeoutSeconds=10), envtask.Outcome)
+
+
+def test_interrupted_command_is_our_failure() -> None:
+    message = json.dumps(result(exit_code=None, signal=15, reason="Cancelled"))
+    ended = judged(builders.pod(phase="Failed", containerStatuses=[terminated("task", 143, message)]))
+    assert isinstance(ended, envtask.Outcome)
+    assert ended.kind is envtask.Kind.INFRA
+
+
+def test_tails_are_cut_to_the_asked_size() -> None:
+    task = builders.owner("run", command=["true"], output={"maxTailBytes": 3})
+    message = json.dumps(result(stdout_tail="aéb", stderr_tail=""))
+    outcome = envtask.judge(task, builders.pod(containerStatuses=[terminated("task", 0, message)]), START)
+    assert isinstance(outcome, envtask.Outcome)
+    fields = envtask.result_fields(task, outcome, START)
+    assert fields["stdoutTail"] == "éb"
+    assert "stderrTail" not in fields
+
+
+def test_pod_without_our_annotation_is_the_first() -> None:
+    pod = builders.pod()
+    pod["metadata"]["annotations"] = {"dspyagent.io/attempt": "-3"}
+    assert pods.attempt_of(pod) == 1
+
+
+HOSTILE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(report(), HOSTILE)) | HOSTILE)
+def test_hostile_agent_reports_are_refused_or_sound(value: Any) -> None:
+    try:
+        made = agent_report(json.dumps(value))
+    except ReportInvalidError:
+        return
+    assert made.outcome in ("Solved", "Unsolved", "Error")
+    assert 0 <= made.seconds <= 1e9
+    assert made.turns >= 0
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys([*result(), "error"], HOSTILE)) | HOSTILE)
+def test_hostile_runner_reports_are_refused_or_sound(value: Any) -> None:
+    try:
+        made = runner_report(json.dumps(value))
+    except ReportInvalidError:
+        return
+    assert (made.reason is None) != (made.error is None)
+    assert made.exit_code is None or 0 <= made.exit_code <= 255
+
+
+@given(st.text(max_size=4096))
+def test_any_text_is_a_report_or_an_error(text: str) -> None:
+    with pytest.raises(ReportInvalidError):
+        agent_report(text)
