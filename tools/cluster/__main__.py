@@ -95,7 +95,9 @@ def status(arguments: argparse.Namespace, _progress: Progress) -> None:
         print(json.dumps(rows))
         return
     for row in rows:
-        print(f"{row['name']:<20}{row['provider']:<10}{'running' if row['running'] else 'down':<10}{row['kubeconfig']}")
+        print(
+            f"{row['name']:<20}{row['provider']:<10}{'running' if row['running'] else 'down':<10}{row['kubeconfig']}"
+        )
     if not rows:
         print("no clusters")
 
@@ -127,32 +129,49 @@ def logs(arguments: argparse.Namespace, _progress: Progress) -> None:
         return
     chosen = [file for file in files if file.stem == arguments.component]
     if not chosen:
-        raise ToolError(f"No log of {arguments.component!r}; there are: {', '.join(file.stem for file in files)}.")
+        raise ToolError(
+            f"No log of {arguments.component!r}; there are: {', '.join(file.stem for file in files)}."
+        )
     shutil.copyfileobj(chosen[0].open(errors="replace"), sys.stdout)
 
 
 def parser() -> argparse.ArgumentParser:
-    root = argparse.ArgumentParser(prog="python3 -m tools.cluster", description="A Kubernetes for whoever has none.")
+    root = argparse.ArgumentParser(
+        prog="python3 -m tools.cluster", description="A Kubernetes for whoever has none."
+    )
     verbs = root.add_subparsers(dest="verb", required=True)
     named = argparse.ArgumentParser(add_help=False)
     named.add_argument("--name", default=DEFAULT_NAME, help=f"the cluster's name (default: {DEFAULT_NAME})")
 
-    verb = verbs.add_parser("up", parents=[named], help="make the cluster unless it is up; prints its kubeconfig's path")
+    verb = verbs.add_parser(
+        "up", parents=[named], help="make the cluster unless it is up; prints its kubeconfig's path"
+    )
     verb.add_argument("--provider", help="existing, kind or local, instead of the first that can work")
     verb.add_argument("--nat", action="store_true", help="local: let pods reach the network outside")
     verb.set_defaults(run=up)
-    verbs.add_parser("down", parents=[named], help="remove the cluster and all it made").set_defaults(run=down)
+    verbs.add_parser("down", parents=[named], help="remove the cluster and all it made").set_defaults(
+        run=down
+    )
     verb = verbs.add_parser("status", help="list the clusters")
     verb.add_argument("--json", action="store_true")
     verb.set_defaults(run=status)
-    verbs.add_parser("kubeconfig", parents=[named], help="print the kubeconfig's path").set_defaults(run=kubeconfig)
+    verbs.add_parser("kubeconfig", parents=[named], help="print the kubeconfig's path").set_defaults(
+        run=kubeconfig
+    )
     verb = verbs.add_parser("load", parents=[named], help="load images that tools.images built")
-    verb.add_argument("images", nargs="*", metavar="IMAGE", help="component name, or path of a docker archive (default: all)")
+    verb.add_argument(
+        "images",
+        nargs="*",
+        metavar="IMAGE",
+        help="component name, or path of a docker archive (default: all)",
+    )
     verb.set_defaults(run=load)
     verb = verbs.add_parser("fake-nodes", parents=[named], help="set the number of KWOK's fake nodes")
     verb.add_argument("count", type=int)
     verb.set_defaults(run=fake_nodes)
-    verb = verbs.add_parser("logs", parents=[named], help="list the logs of the cluster's programs, or print one")
+    verb = verbs.add_parser(
+        "logs", parents=[named], help="list the logs of the cluster's programs, or print one"
+    )
     verb.add_argument("component", nargs="?")
     verb.set_defaults(run=logs)
     return root

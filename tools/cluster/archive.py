@@ -43,9 +43,7 @@ def parse_ctr_list(listing: str) -> dict[str, str]:
 
 def is_loaded(images: list[Image], present: dict[str, str]) -> bool:
     """Whether every tag points at the very image of the archive, and not at an older build of the same name."""
-    return all(
-        image.tag in present and present[image.tag] == present.get(image.identity) for image in images
-    )
+    return all(image.tag in present and present[image.tag] == present.get(image.identity) for image in images)
 
 
 def write_from_binary(archive: Path, tag: str, binary: Path, argv: list[str]) -> None:

@@ -36,7 +36,7 @@ class ExistingProvider:
         progress.line("asking the cluster for its version")
         kubectl(cluster.kubeconfig, "version", "--request-timeout=10s")
 
-    def down(self, cluster: Cluster, progress: Progress) -> None:
+    def down(self, cluster: Cluster, progress: Progress) -> None:  # noqa: ARG002 - the protocol's
         progress.line("the cluster is yours and stays; only the copy of its kubeconfig goes")
 
     def running(self, cluster: Cluster) -> bool:
@@ -46,11 +46,11 @@ class ExistingProvider:
             return False
         return True
 
-    def load(self, cluster: Cluster, archive: Path) -> bool:
+    def load(self, cluster: Cluster, archive: Path) -> bool:  # noqa: ARG002 - the protocol's
         raise ToolError(
             f"Images cannot be put into a cluster that this tool did not make. Push {archive} to a registry that "
             "the cluster reads, and set the chart's image values to it."
         )
 
-    def logs(self, cluster: Cluster) -> Sequence[Path]:
+    def logs(self, cluster: Cluster) -> Sequence[Path]:  # noqa: ARG002 - the protocol's
         return ()

@@ -39,9 +39,19 @@ def scale(cluster: Cluster, provider: Provider, count: int, progress: Progress) 
         kubectl(cluster.kubeconfig, "delete", "--ignore-not-found", "-f", "-", stdin=manifest)
         progress.line("no fake nodes")
         return
-    kubectl(cluster.kubeconfig, "wait", "--for=condition=Ready", f"--timeout={READY_SECONDS}s", "node", f"--selector={LABEL}",
-            timeout_seconds=READY_SECONDS + 10)  # fmt: skip
+    _wait(cluster, "--for=condition=Available", "--namespace=kube-system", "deployment/kwok")
+    _wait(cluster, "--for=condition=Ready", "node", f"--selector={LABEL}")
     progress.line(f"{count} fake nodes are ready")
+
+
+def _wait(cluster: Cluster, *arguments: str) -> None:
+    kubectl(
+        cluster.kubeconfig,
+        "wait",
+        f"--timeout={READY_SECONDS}s",
+        *arguments,
+        timeout_seconds=READY_SECONDS + 10,
+    )
 
 
 def _existing(cluster: Cluster) -> list[str]:
@@ -53,7 +63,9 @@ def _add(cluster: Cluster, numbers: range) -> None:
     if len(numbers) == 0:
         return
     nodes = {"apiVersion": "v1", "kind": "List", "items": [node(number) for number in numbers]}
-    kubectl(cluster.kubeconfig, "apply", "--server-side", "-f", "-", stdin=json.dumps(nodes), timeout_seconds=600)
+    kubectl(
+        cluster.kubeconfig, "apply", "--server-side", "-f", "-", stdin=json.dumps(nodes), timeout_seconds=600
+    )
 
 
 def node(number: int) -> dict[str, object]:
@@ -64,7 +76,12 @@ def node(number: int) -> dict[str, object]:
         "kind": "Node",
         "metadata": {
             "name": name,
-            "labels": {LABEL: "true", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"},
+            "labels": {
+                LABEL: "true",
+                "kubernetes.io/hostname": name,
+                "kubernetes.io/os": "linux",
+                "kubernetes.io/arch": "amd64",
+            },
             "annotations": {"kwok.x-k8s.io/node": "fake"},
         },
         "spec": {"taints": [{"key": LABEL, "value": "true", "effect": "NoSchedule"}]},

@@ -82,7 +82,7 @@ def _kind(*arguments: str) -> str:
 
 
 def _node_image_reachable() -> bool:
-    """Whether the image is here already, or its manifest can be read; bounded, so that no one waits for a dead registry."""
+    """Whether the image is here already, or its manifest can be read; within a bound."""
     try:
         run(["docker", "image", "inspect", "--format", "{{.Id}}", NODE_IMAGE], timeout_seconds=ASK_SECONDS)
         return True

@@ -22,4 +22,6 @@ def program() -> str:
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None, timeout_seconds: float = 60) -> str:
     """Run kubectl and return its stdout; raises what `process.run` does."""
     data = stdin.encode() if stdin is not None else None
-    return run([program(), f"--kubeconfig={kubeconfig}", *arguments], stdin=data, timeout_seconds=timeout_seconds)
+    return run(
+        [program(), f"--kubeconfig={kubeconfig}", *arguments], stdin=data, timeout_seconds=timeout_seconds
+    )

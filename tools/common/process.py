@@ -13,7 +13,7 @@ class ToolError(Exception):
     """Something the user can act on; the message is a sentence that says how."""
 
 
-class CommandFailed(ToolError):
+class CommandFailedError(ToolError):
     """A program ended with a non-zero status. The message carries the end of what it printed."""
 
     def __init__(self, argv: Sequence[str], status: int, output: str) -> None:
@@ -34,21 +34,31 @@ def run(
     """Run a program to its end and return its stdout.
 
     Raises:
-        CommandFailed: it ended with a non-zero status.
+        CommandFailedError: it ended with a non-zero status.
         ToolError: it could not be started or ran longer than `timeout_seconds`.
     """
     words = [str(word) for word in argv]
-    source = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin or subprocess.DEVNULL}
+    given = stdin if isinstance(stdin, bytes) else None
+    source = None if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL
     try:
         done = subprocess.run(
-            words, cwd=cwd, env=env, capture_output=True, timeout=timeout_seconds, check=False, **source
+            words,
+            cwd=cwd,
+            env=env,
+            stdin=source,
+            input=given,
+            capture_output=True,
+            timeout=timeout_seconds,
+            check=False,
         )
     except FileNotFoundError as error:
-        raise ToolError(f"`{words[0]}` is not installed; `python3 -m tools.setup` installs what is missing.") from error
+        raise ToolError(
+            f"`{words[0]}` is not installed; `python3 -m tools.setup` installs what is missing."
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise ToolError(f"`{' '.join(words)}` did not end within {timeout_seconds:.0f} s.") from error
     if done.returncode != 0:
-        raise CommandFailed(words, done.returncode, (done.stdout + done.stderr).decode(errors="replace"))
+        raise CommandFailedError(words, done.returncode, (done.stdout + done.stderr).decode(errors="replace"))
     return done.stdout.decode(errors="replace")
 
 

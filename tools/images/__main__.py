@@ -57,7 +57,9 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("components", nargs="*", metavar="COMPONENT")
     verb.set_defaults(run=build)
     verbs.add_parser("list", help="list the images and their archives").set_defaults(run=listing)
-    verbs.add_parser("lock", help="write requirements/*.txt again from the newest releases").set_defaults(run=lock)
+    verbs.add_parser("lock", help="write requirements/*.txt again from the newest releases").set_defaults(
+        run=lock
+    )
     return root
 
 

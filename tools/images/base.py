@@ -18,8 +18,18 @@ deb {MIRROR} {SUITE}-updates main
 deb {MIRROR}-security {SUITE}-security main
 """
 # Where the official slim image leaves files out, now and in what apt installs later. Licences stay.
-UNWANTED = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/groff")
-DPKG_EXCLUDES = "".join(f"path-exclude /{folder}/*\n" for folder in UNWANTED) + "path-include /usr/share/doc/*/copyright\n"
+UNWANTED = (
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/lintian",
+    "usr/share/groff",
+)
+DPKG_EXCLUDES = (
+    "".join(f"path-exclude /{folder}/*\n" for folder in UNWANTED)
+    + "path-include /usr/share/doc/*/copyright\n"
+)
 EMPTIED = ("var/cache/apt", "var/lib/apt/lists", "var/log")
 
 
@@ -35,7 +45,19 @@ def root_archive(progress: Progress) -> Path:
         run(["debootstrap", "--variant=minbase", SUITE, root, MIRROR], timeout_seconds=1200)
     _slim(root)
     partial = archive.with_suffix(".partial")
-    run(["tar", "--create", "--file", partial, "--directory", root, "--numeric-owner", "--one-file-system", "."])
+    run(
+        [
+            "tar",
+            "--create",
+            "--file",
+            partial,
+            "--directory",
+            root,
+            "--numeric-owner",
+            "--one-file-system",
+            ".",
+        ]
+    )
     partial.rename(archive)
     shutil.rmtree(root)
     return archive

@@ -14,6 +14,7 @@ from tools.images.components import Component
 
 ASK_SECONDS = 5.0
 BUILD_SECONDS = 1800.0
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Builder(Protocol):
@@ -58,7 +59,12 @@ class BuildahBuilder:
 
     def __init__(self) -> None:
         root = paths.cache() / "containers"
-        self._buildah = ["buildah", f"--root={root / 'storage'}", f"--runroot={root / 'run'}", "--storage-driver=overlay"]
+        self._buildah = [
+            "buildah",
+            f"--root={root / 'storage'}",
+            f"--runroot={root / 'run'}",
+            "--storage-driver=overlay",
+        ]
 
     def prepare_base(self, progress: Progress) -> None:
         try:
@@ -70,8 +76,7 @@ class BuildahBuilder:
         container = run([*self._buildah, "from", "scratch"]).strip()
         try:
             run([*self._buildah, "add", "--quiet", container, archive, "/"])
-            run([*self._buildah, "config", "--cmd=bash", "--env=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                 container])  # fmt: skip
+            run([*self._buildah, "config", "--cmd=bash", f"--env=PATH={SEARCH_PATH}", container])
             run([*self._buildah, "commit", "--quiet", container, base.BASE])
         finally:
             run([*self._buildah, "rm", container])
@@ -98,4 +103,6 @@ def choose(progress: Progress) -> Builder:
             progress.line("no Docker engine answers; buildah builds")
     if shutil.which("buildah"):
         return BuildahBuilder()
-    raise ToolError("Images need a running Docker engine, or buildah and root (`python3 -m tools.setup images`).")
+    raise ToolError(
+        "Images need a running Docker engine, or buildah and root (`python3 -m tools.setup images`)."
+    )

@@ -31,11 +31,20 @@ def installed(lock: Path) -> Path:
     if not folder.exists():
         partial = folder.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        target = ["--target", partial, "--python-version", PYTHON, "--python-platform", PLATFORM]
+        target: list[str | Path] = [
+            "--target",
+            partial,
+            "--python-version",
+            PYTHON,
+            "--python-platform",
+            PLATFORM,
+        ]
         run(["uv", "pip", "install", "--quiet", "--require-hashes", "--only-binary=:all:", "--link-mode=copy", *target,
              "--requirement", lock], timeout_seconds=1800)  # fmt: skip
         (partial / ".lock").unlink(missing_ok=True)
-        shutil.rmtree(partial / "bin", ignore_errors=True)  # launchers with this machine's interpreter in them
+        shutil.rmtree(
+            partial / "bin", ignore_errors=True
+        )  # launchers with this machine's interpreter in them
         partial.rename(folder)
     return folder
 

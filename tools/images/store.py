@@ -60,6 +60,8 @@ def archives_of(images: Iterable[str]) -> list[Path]:
     for image in images:
         path = Path(image) if image.endswith(".tar") else latest(image)
         if not path.exists():
-            raise ToolError(f"There is no image archive {path}; `python3 -m tools.images build {image}` makes one.")
+            raise ToolError(
+                f"There is no image archive {path}; `python3 -m tools.images build {image}` makes one."
+            )
         found.append(path.resolve())
     return found

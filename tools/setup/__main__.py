@@ -61,11 +61,15 @@ def install_missing(things: Sequence[Thing], progress: Progress) -> list[str]:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.setup", description=__doc__)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help="only these groups (default: all)")
-    parser.add_argument("--check", action="store_true", help="install nothing; exit 1 when something is missing")
+    parser.add_argument(
+        "--check", action="store_true", help="install nothing; exit 1 when something is missing"
+    )
     arguments = parser.parse_args(argv)
     things = [thing for thing in wanted() if not arguments.groups or thing.group in arguments.groups]
     if unknown := set(arguments.groups) - {thing.group for thing in wanted()}:
-        parser.error(f"no group {', '.join(sorted(unknown))}; there are: {', '.join(dict.fromkeys(t.group for t in wanted()))}")
+        parser.error(
+            f"no group {', '.join(sorted(unknown))}; there are: {', '.join(dict.fromkeys(t.group for t in wanted()))}"
+        )
     if arguments.check:
         lacking = [thing.name for thing in things if not thing.present()]
         print("\n".join(f"missing: {name}" for name in lacking) or "everything is there")

@@ -22,7 +22,14 @@ KUBE_FLAGS = STRIPPED + "".join(
     for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     for variable, value in (("gitVersion", KUBERNETES), ("gitMajor", "1"), ("gitMinor", "34"))
 )
-KUBE_PROGRAMS = ("kubectl", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler")
+KUBE_PROGRAMS = (
+    "kubectl",
+    "kubelet",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+)
 
 
 def own(name: str, module: str, package: str, flags: str = STRIPPED, aliases: tuple[str, ...] = ()) -> Thing:
@@ -66,7 +73,12 @@ def _build(arguments: list[str], flags: str, cwd: Path, **extra: str) -> None:
     paths.tool("").mkdir(parents=True, exist_ok=True)
     verb, *rest = arguments
     environment = {**os.environ, "CGO_ENABLED": "0", **extra}
-    run(["go", verb, "-trimpath", "-ldflags", flags, *rest], cwd=cwd, env=environment, timeout_seconds=BUILD_SECONDS)
+    run(
+        ["go", verb, "-trimpath", "-ldflags", flags, *rest],
+        cwd=cwd,
+        env=environment,
+        timeout_seconds=BUILD_SECONDS,
+    )
 
 
 def local_cluster() -> list[Thing]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tools.common import paths
-from tools.common.process import CommandFailed, ToolError, run
+from tools.common.process import CommandFailedError, ToolError, run
 from tools.setup.thing import Thing, key_of
 
 UV_VERSION = "0.9.11"
@@ -52,7 +52,9 @@ def environment() -> Thing:
         run([*install_packages, "--no-deps", "--editable", paths.REPOSITORY], env=inside, timeout_seconds=600)
         key_file.write_text(key)
 
-    return Thing("Python environment", "python", lambda: key_file.exists() and key_file.read_text() == key, install)
+    return Thing(
+        "Python environment", "python", lambda: key_file.exists() and key_file.read_text() == key, install
+    )
 
 
 def rust_target() -> Thing:
@@ -68,6 +70,8 @@ def rust_target() -> Thing:
 
 def _has_rust_target() -> bool:
     try:
-        return Path(run(["rustc", "--print=target-libdir", f"--target={RUST_TARGET}"], timeout_seconds=30).strip()).is_dir()
-    except (CommandFailed, ToolError):
+        return Path(
+            run(["rustc", "--print=target-libdir", f"--target={RUST_TARGET}"], timeout_seconds=30).strip()
+        ).is_dir()
+    except (CommandFailedError, ToolError):
         return False

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tools.cluster.archive import write_from_binary
 from tools.cluster.local.layout import COREDNS_IMAGE, PAUSE_IMAGE
 from tools.common import paths
-from tools.setup.thing import Thing, key_of, stamp, stamped, write_stamp
 from tools.images import store
+from tools.setup.thing import Thing, key_of, stamp, stamped, write_stamp
 
 
 def node_image(name: str, tag: str) -> Thing:
@@ -20,7 +20,12 @@ def node_image(name: str, tag: str) -> Thing:
         write_from_binary(store.latest(name), tag, binary, [f"/{name}"])
         write_stamp(f"image-{name}", key())
 
-    return Thing(f"image {tag}", "cluster", lambda: store.latest(name).exists() and stamped(f"image-{name}", key()), install)
+    return Thing(
+        f"image {tag}",
+        "cluster",
+        lambda: store.latest(name).exists() and stamped(f"image-{name}", key()),
+        install,
+    )
 
 
 def node_images() -> list[Thing]:

@@ -34,7 +34,13 @@ def install(
 
 
 def _wait(cluster: Cluster, *arguments: str) -> None:
-    kubectl(cluster.kubeconfig, "wait", f"--timeout={READY_SECONDS}s", *arguments, timeout_seconds=READY_SECONDS + 10)
+    kubectl(
+        cluster.kubeconfig,
+        "wait",
+        f"--timeout={READY_SECONDS}s",
+        *arguments,
+        timeout_seconds=READY_SECONDS + 10,
+    )
 
 
 def manifest(layout: Layout, options: Options) -> str:
@@ -42,8 +48,10 @@ def manifest(layout: Layout, options: Options) -> str:
     # Without NAT there is no server to ask: names outside the cluster fail at once instead of timing out.
     upstream = "forward . /etc/resolv.conf" if options.nat else "template ANY ANY . { rcode NXDOMAIN }"
     text = MANIFEST.read_text()
-    return text.replace("{{dns_address}}", str(layout.dns_address)).replace("{{upstream}}", upstream).replace(
-        "{{coredns_image}}", COREDNS_IMAGE
+    return (
+        text.replace("{{dns_address}}", str(layout.dns_address))
+        .replace("{{upstream}}", upstream)
+        .replace("{{coredns_image}}", COREDNS_IMAGE)
     )
 
 
@@ -57,7 +65,9 @@ def resolv_conf(options: Options) -> str:
 def healthy(cluster: Cluster) -> bool:
     """Whether the apiserver answers and every node is ready."""
     try:
-        listed = json.loads(kubectl(cluster.kubeconfig, "get", "nodes", "--output=json", "--request-timeout=5s"))
+        listed = json.loads(
+            kubectl(cluster.kubeconfig, "get", "nodes", "--output=json", "--request-timeout=5s")
+        )
     except ToolError:
         return False
     ready = [

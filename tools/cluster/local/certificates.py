@@ -33,11 +33,13 @@ class Certificate:
 
 
 def certificates(layout: Layout) -> list[Certificate]:
-    service = "kubernetes.default.svc.cluster.local".split(".")
+    service = ["kubernetes", "default", "svc", "cluster", "local"]
     service_names = tuple(f"DNS:{'.'.join(service[:count])}" for count in (1, 2, 3, len(service)))
     own = (f"IP:{layout.node_address}", "IP:127.0.0.1", "DNS:localhost")
     return [
-        Certificate("apiserver", "kube-apiserver", names=(f"IP:{layout.api_service_address}", *own, *service_names)),
+        Certificate(
+            "apiserver", "kube-apiserver", names=(f"IP:{layout.api_service_address}", *own, *service_names)
+        ),
         Certificate("kubelet-serving", layout.node, names=(f"DNS:{layout.node}", *own)),
         Certificate("admin", "kubernetes-admin", ("system:masters",)),
         Certificate("apiserver-kubelet-client", "kube-apiserver-kubelet-client", ("system:masters",)),
@@ -64,13 +66,17 @@ def make(directory: Path, layout: Layout) -> None:
 
 def _request(directory: Path, file: str, subject: str, *extensions: str) -> list[str | Path]:
     added = [word for extension in extensions for word in ("-addext", extension)]
-    config = ["-config", directory / "openssl.cnf", "-days", DAYS, "-subj", subject]
-    output = ["-keyout", directory / f"{file}.key", "-out", directory / f"{file}.crt"]
+    config: list[str | Path] = ["-config", directory / "openssl.cnf", "-days", DAYS, "-subj", subject]
+    output: list[str | Path] = ["-keyout", directory / f"{file}.key", "-out", directory / f"{file}.crt"]
     return ["openssl", "req", "-x509", *NEW_KEY, *config, *output, *added]
 
 
 def _authority(directory: Path) -> None:
-    extensions = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign", "subjectKeyIdentifier=hash")
+    extensions = (
+        "basicConstraints=critical,CA:TRUE",
+        "keyUsage=critical,keyCertSign,cRLSign",
+        "subjectKeyIdentifier=hash",
+    )
     run(_request(directory, "ca", "/CN=dspy-agent-local", *extensions))
 
 
@@ -78,5 +84,5 @@ def _sign(directory: Path, certificate: Certificate) -> None:
     extensions = ["basicConstraints=critical,CA:FALSE", f"extendedKeyUsage={certificate.usage}"]
     if certificate.names:
         extensions.append(f"subjectAltName={','.join(certificate.names)}")
-    signer = ["-CA", directory / "ca.crt", "-CAkey", directory / "ca.key"]
+    signer: list[str | Path] = ["-CA", directory / "ca.crt", "-CAkey", directory / "ca.key"]
     run([*_request(directory, certificate.file, certificate.subject, *extensions), *signer])

@@ -48,7 +48,7 @@ def remove(name: str, root: Path = ROOT) -> None:
 
 def _remove_tree(group: Path, deadline: float) -> None:
     if not group.exists():
-        return
+        return None
     for child in [path for path in group.iterdir() if path.is_dir()]:
         _remove_tree(child, deadline)
     while True:

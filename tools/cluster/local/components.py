@@ -38,15 +38,29 @@ class Component:
 def components(layout: Layout) -> list[Component]:
     """In the order in which they can start."""
     return [
-        Component("containerd", ("containerd", "--config", f"{CONFIG}/containerd.toml"), ready_socket=CONTAINERD_SOCKET),
+        Component(
+            "containerd",
+            ("containerd", "--config", f"{CONFIG}/containerd.toml"),
+            ready_socket=CONTAINERD_SOCKET,
+        ),
         Component("etcd", _etcd(), ready_url=f"{ETCD_URL}/health"),
-        Component("kube-apiserver", _apiserver(layout), after=("etcd",), ready_url=f"https://127.0.0.1:{API_PORT}/readyz"),
+        Component(
+            "kube-apiserver",
+            _apiserver(layout),
+            after=("etcd",),
+            ready_url=f"https://127.0.0.1:{API_PORT}/readyz",
+        ),
         Component("kube-controller-manager", _controller_manager(), after=("kube-apiserver",)),
-        Component("kube-scheduler", _client("kube-scheduler", "--leader-elect=false", "--bind-address=127.0.0.1"),
-                  after=("kube-apiserver",)),
+        Component(
+            "kube-scheduler",
+            _client("kube-scheduler", "--leader-elect=false", "--bind-address=127.0.0.1"),
+            after=("kube-apiserver",),
+        ),
         Component("kube-proxy", _proxy(layout), after=("kube-apiserver",)),
         Component("kubelet", _kubelet(layout), after=("containerd", "kube-apiserver")),
-        Component("provisioner", _client("provisioner", f"--root={INSIDE}/volumes"), after=("kube-apiserver",)),
+        Component(
+            "provisioner", _client("provisioner", f"--root={INSIDE}/volumes"), after=("kube-apiserver",)
+        ),
     ]
 
 
@@ -115,5 +129,3 @@ def _proxy(layout: Layout) -> tuple[str, ...]:
 def _kubelet(layout: Layout) -> tuple[str, ...]:
     return _client("kubelet", f"--config={CONFIG}/kubelet.json", f"--hostname-override={layout.node}",
                    f"--node-ip={layout.node_address}")  # fmt: skip
-
-

@@ -1,4 +1,4 @@
-"""The files that the cluster's programs read, as pure functions of the layout. JSON throughout where YAML is asked for."""
+"""The files that the cluster's programs read, as pure functions of the layout. YAML is written as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def write_all(directory: Path, pki: Path, layout: Layout) -> None:
     (directory / "cni" / "10-pods.conflist").write_text(dump(cni(layout)))
     (directory / "kubelet.json").write_text(dump(kubelet(layout)))
     for user in COMPONENT_USERS:
-        write_private(directory / f"{user}.kubeconfig", dump(kubeconfig(pki, user, f"https://127.0.0.1:{API_PORT}")))
+        write_private(
+            directory / f"{user}.kubeconfig", dump(kubeconfig(pki, user, f"https://127.0.0.1:{API_PORT}"))
+        )
 
 
 def write_private(path: Path, text: str) -> None:
@@ -51,7 +53,7 @@ restrict_oom_score_adj = true
 
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
-conf_dir = "{CONFIG / 'cni'}"
+conf_dir = "{CONFIG / "cni"}"
 
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
@@ -66,7 +68,11 @@ def cni(layout: Layout) -> dict[str, Any]:
 
     With a bridge instead, a pod would reach no Service whose endpoint is on the same bridge unless br_netfilter is on.
     """
-    addresses = {"type": "host-local", "ranges": [[{"subnet": str(layout.pods)}]], "routes": [{"dst": "0.0.0.0/0"}]}
+    addresses = {
+        "type": "host-local",
+        "ranges": [[{"subnet": str(layout.pods)}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
     return {
         "cniVersion": "0.4.0",
         "name": "pods",
@@ -115,11 +121,16 @@ def kubeconfig(pki: Path, user: str, server: str) -> dict[str, Any]:
     def embedded(file: str) -> str:
         return base64.b64encode((pki / file).read_bytes()).decode()
 
-    credentials = {"client-certificate-data": embedded(f"{user}.crt"), "client-key-data": embedded(f"{user}.key")}
+    credentials = {
+        "client-certificate-data": embedded(f"{user}.crt"),
+        "client-key-data": embedded(f"{user}.key"),
+    }
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "local", "cluster": {"server": server, "certificate-authority-data": embedded("ca.crt")}}],
+        "clusters": [
+            {"name": "local", "cluster": {"server": server, "certificate-authority-data": embedded("ca.crt")}}
+        ],
         "users": [{"name": user, "user": credentials}],
         "contexts": [{"name": "local", "context": {"cluster": "local", "user": user}}],
         "current-context": "local",

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from tools.cluster.local.layout import SLOTS, UPLINK, Layout
-from tools.common.process import CommandFailed, ToolError, run
+from tools.common.process import CommandFailedError, ToolError, run
 
 
 def connect(name: str, pid: int) -> Layout:
@@ -22,7 +22,9 @@ def connect(name: str, pid: int) -> Layout:
         if _claim(layout, pid):
             _address(layout)
             return layout
-    raise ToolError(f"All {SLOTS} network slots are taken; remove a cluster with `python3 -m tools.cluster down --name NAME`.")
+    raise ToolError(
+        f"All {SLOTS} network slots are taken; remove a cluster with `python3 -m tools.cluster down --name NAME`."
+    )
 
 
 def _claim(layout: Layout, pid: int) -> bool:
@@ -30,7 +32,7 @@ def _claim(layout: Layout, pid: int) -> bool:
         return False
     try:
         run(["ip", "link", "add", layout.link, "type", "veth", "peer", "name", UPLINK, "netns", str(pid)])
-    except CommandFailed:
+    except CommandFailedError:
         if exists(layout.link):  # somebody else was quicker
             return False
         raise
@@ -51,7 +53,7 @@ def _address(layout: Layout) -> None:
 def disconnect(layout: Layout) -> None:
     """Remove the link if the kernel has not done so yet; it drops a dead namespace's links a little later."""
     if exists(layout.link):
-        with contextlib.suppress(CommandFailed):  # gone in between
+        with contextlib.suppress(CommandFailedError):  # gone in between
             run(["ip", "link", "delete", layout.link])
 
 
@@ -83,6 +85,8 @@ def add_nat(layout: Layout) -> None:
 
 def remove_nat(layout: Layout) -> None:
     for rule in _nat_rules(layout):
-        with contextlib.suppress(CommandFailed):  # -C fails where the rule is not there: nothing to remove
+        with contextlib.suppress(
+            CommandFailedError
+        ):  # -C fails where the rule is not there: nothing to remove
             _iptables("-C", rule)
             _iptables("-D", rule)

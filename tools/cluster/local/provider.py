@@ -67,7 +67,9 @@ class LocalProvider:
         missing += [str(paths.tool(name)) for name in BUILT if not paths.tool(name).exists()]
         missing += [] if CNI.exists() else [str(CNI)]
         if missing:
-            return Verdict(False, f"lacks {', '.join(missing)}; `python3 -m tools.setup cluster` installs them")
+            return Verdict(
+                False, f"lacks {', '.join(missing)}; `python3 -m tools.setup cluster` installs them"
+            )
         return Verdict(True, "root on Linux, and every program is there")
 
     def up(self, cluster: Cluster, options: Options, progress: Progress) -> None:
@@ -99,7 +101,9 @@ class LocalProvider:
     def load(self, cluster: Cluster, archive: Path) -> bool:
         record = Record.load(cluster.folder)
         if record is None or not record.parent.alive():
-            raise ToolError(f"Cluster {cluster.name} is not running; start it with `python3 -m tools.cluster up`.")
+            raise ToolError(
+                f"Cluster {cluster.name} is not running; start it with `python3 -m tools.cluster up`."
+            )
         ctr = ["ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", "k8s.io", "images"]
         present = image_archive.parse_ctr_list(run([*entered(record), *ctr, "ls"]))
         if image_archive.is_loaded(image_archive.contents(archive), present):
@@ -118,49 +122,51 @@ def _finished(cluster: Cluster) -> Path:
 
 
 def start(cluster: Cluster, options: Options, progress: Progress) -> Record:
-    """Start the supervisor in new namespaces, link them with the host, hand it its layout."""
-    folder = _empty(cluster.folder)
-    (folder / "logs").mkdir()
-    supervisor = _unshare(folder)
-    try:
-        _wait_for_namespaces(supervisor.pid)
-        layout = network.connect(cluster.name, supervisor.pid)
-        record = Record(ProcessId.of(supervisor.pid), layout)
-        record.save(folder)
+    """Start the supervisor in new namespaces, link them with the host, hand it its layout.
+
+    Whatever goes wrong here closes the pipe, and the supervisor ends at its end of file.
+    """
+    _empty(cluster.folder)
+    supervisor_end, our_end = os.pipe()
+    with os.fdopen(our_end, "w") as handover:
+        pid = _unshare(cluster.folder, supervisor_end)
+        os.close(supervisor_end)
+        _wait_for_namespaces(pid)
+        layout = network.connect(cluster.name, pid)
+        record = Record(ProcessId.of(pid), layout)
+        record.save(cluster.folder)
         progress.line(f"namespaces made, node address {layout.node_address}")
-        cgroups.remove(layout.cgroup)  # of a killed cluster that had this slot
-        cgroups.create(layout.cgroup)
         if options.nat:
             network.add_nat(layout)
-        certificates.make(folder / "pki", layout)
-        config.write_all(folder / "config", folder / "pki", layout)
-        config.write_private(cluster.kubeconfig, config.dump(config.kubeconfig(folder / "pki", "admin", layout.api_url)))
-        (folder / "resolv.conf").write_text(addons.resolv_conf(options))
-        assert supervisor.stdin is not None
-        supervisor.stdin.write(json.dumps(asdict(layout)) + "\n")
-    except BaseException:
-        supervisor.kill()
-        raise
-    finally:
-        assert supervisor.stdin is not None
-        supervisor.stdin.close()
+        _prepare(cluster, layout, options)
+        handover.write(json.dumps(asdict(layout)) + "\n")
     return record
 
 
-def _unshare(folder: Path) -> subprocess.Popen[str]:
-    """Detached from this command's session: the cluster outlives it."""
+def _prepare(cluster: Cluster, layout: Layout, options: Options) -> None:
+    """Make what the supervisor's programs find when they start."""
+    cgroups.remove(layout.cgroup)  # of a killed cluster that had this slot
+    cgroups.create(layout.cgroup)
+    pki = cluster.folder / "pki"
+    certificates.make(pki, layout)
+    config.write_all(cluster.folder / "config", pki, layout)
+    config.write_private(cluster.kubeconfig, config.dump(config.kubeconfig(pki, "admin", layout.api_url)))
+    (cluster.folder / "resolv.conf").write_text(addons.resolv_conf(options))
+
+
+def _unshare(folder: Path, stdin: int) -> int:
+    """Start the supervisor detached from this command's session, since the cluster outlives it; return its pid."""
     module = [sys.executable, "-m", "tools.cluster.local.supervisor"]
     with (folder / "logs" / "supervisor.log").open("w") as log:
-        process = subprocess.Popen(
+        supervisor = subprocess.Popen(
             [*UNSHARE, *module, str(folder), str(paths.tool("").resolve())],
             cwd=paths.REPOSITORY,
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=log,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
         )
-    return process
+    return supervisor.pid
 
 
 def _wait_for_namespaces(pid: int) -> None:
@@ -168,15 +174,17 @@ def _wait_for_namespaces(pid: int) -> None:
     deadline = time.monotonic() + NAMESPACE_SECONDS
     while os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat("/proc/self/ns/net").st_ino:
         if time.monotonic() > deadline or not ProcessId.of(pid).alive():
-            raise ToolError("`unshare` made no namespaces; does this kernel, or a surrounding container, forbid them?")
+            raise ToolError(
+                "`unshare` made no namespaces; does this kernel, or a surrounding container, forbid them?"
+            )
         time.sleep(0.005)
 
 
-def _empty(folder: Path) -> Path:
+def _empty(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, mode=0o700)
-    return folder
+    (folder / "logs").mkdir()
 
 
 def wait_for_start(cluster: Cluster, record: Record, progress: Progress) -> None:
@@ -196,7 +204,9 @@ def wait_for_start(cluster: Cluster, record: Record, progress: Progress) -> None
             elif not record.parent.alive():
                 raise ToolError(f"The cluster's supervisor ended; see {log.name}.")
             elif time.monotonic() > deadline:
-                raise ToolError(f"The cluster did not start in {START_SECONDS:.0f} s; see {cluster.folder}/logs.")
+                raise ToolError(
+                    f"The cluster did not start in {START_SECONDS:.0f} s; see {cluster.folder}/logs."
+                )
             else:
                 time.sleep(0.05)
 
@@ -222,7 +232,9 @@ def kill(parent: ProcessId) -> None:
         for child in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split():
             os.kill(int(child), signal.SIGKILL)
         if not _ended_within(pinned, KILL_SECONDS):
-            raise ToolError(f"Process {parent.pid} and what it supervises did not end within {KILL_SECONDS:.0f} s.")
+            raise ToolError(
+                f"Process {parent.pid} and what it supervises did not end within {KILL_SECONDS:.0f} s."
+            )
     finally:
         os.close(pinned)
 

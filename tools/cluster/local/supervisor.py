@@ -93,7 +93,9 @@ def _note_death(each: Supervised, exit_code: int) -> None:
     ran_well = time.monotonic() - each.started > HEALTHY_SECONDS
     each.pid, each.ready = None, False
     each.failures = 0 if ran_well else each.failures + 1
-    say(f"{each.component.name} ended with {exit_code}; its log is {each.component.name}.log; starting it again")
+    say(
+        f"{each.component.name} ended with {exit_code}; its log is {each.component.name}.log; starting it again"
+    )
 
 
 def _spawn(component: Component) -> int:
