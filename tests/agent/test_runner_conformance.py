@@ -8,9 +8,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-
 from dspy_agent.core.runner import Command, Runner
 from dspy_agent.errors import CannotStart, RunnerRequestError
+
 from tests.agent.conftest import BUGGY, FIXED, load, write_files
 
 
@@ -40,7 +40,9 @@ def test_environment_and_folder_are_set(runner: Runner) -> None:
 
 
 def test_a_command_that_never_ends_is_stopped(runner: Runner) -> None:
-    result = runner.execute(python("import time; print('a', flush=True); time.sleep(60)", timeout_seconds=0.5))
+    result = runner.execute(
+        python("import time; print('a', flush=True); time.sleep(60)", timeout_seconds=0.5)
+    )
     assert (result.exit_code, result.reason, result.stdout) == (None, "TimedOut", "a\n")
     assert result.seconds < 10
 

@@ -80,5 +80,9 @@ def _print_events(events: list[Event]) -> None:
 def _print_checks(events: list[Event]) -> None:
     for event in events:
         if event.type in CHECKS:
-            said = "\n".join(part for part in (event.data["stdout_tail"], event.data["stderr_tail"]) if part.strip())
-            print(f"\n== {CHECKS[event.type]} ({narrate.ending(event.data)})\n{said.strip() or '(no output)'}")
+            said = "\n".join(
+                part for part in (event.data["stdout_tail"], event.data["stderr_tail"]) if part.strip()
+            )
+            print(
+                f"\n== {CHECKS[event.type]} ({narrate.ending(event.data)})\n{said.strip() or '(no output)'}"
+            )

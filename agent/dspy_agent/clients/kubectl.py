@@ -25,7 +25,9 @@ class Kubectl:
 
     def get(self, resource: str, name: str, namespace: str) -> dict[str, Any]:
         """The object."""
-        value: dict[str, Any] = json.loads(self._run("get", resource, name, "--namespace", namespace, "-o", "json"))
+        value: dict[str, Any] = json.loads(
+            self._run("get", resource, name, "--namespace", namespace, "-o", "json")
+        )
         return value
 
     def secret(self, name: str, key: str, namespace: str) -> str:
@@ -55,7 +57,11 @@ class Kubectl:
     def _run(self, *arguments: str) -> str:
         try:
             done = subprocess.run(
-                [*self._command, *arguments], capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+                [*self._command, *arguments],
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_SECONDS,
+                check=False,
             )
         except FileNotFoundError as error:
             raise UsageError("kubectl is not on PATH; install it.") from error

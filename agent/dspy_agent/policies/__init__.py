@@ -1,22 +1,16 @@
-"""Policies by name. A policy is one file (or package) and one row here; it is imported when it is asked for."""
+"""Policies by name. A policy is one file (or package) and one factory here; it is imported when it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from dspy_agent.core.policy import Policy
 from dspy_agent.core.tools import Tool, default_tools
 from dspy_agent.errors import UnsupportedPolicy
 
-# name → module with `create(options) -> Policy` and, if it brings tools of its own, `tools(options) -> {name: Tool}`;
-# options are the session's spec.policy.<name>.
-_MODULES = {
-    "search": "dspy_agent.policies.search",
-    "llm": "dspy_agent.policies.llm",
-}
+Options = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -27,11 +21,28 @@ class Equipment:
     tools: Mapping[str, Tool]
 
 
-def equip(name: str, options: Mapping[str, Any]) -> Equipment:
-    """The policy of that name. Raises UnsupportedPolicy, which lists the names that there are."""
-    if name not in _MODULES:
-        known = ", ".join(sorted(_MODULES))
+def equip(name: str, options: Options) -> Equipment:
+    """The policy of that name; `options` are the session's spec.policy.<name>.
+
+    Raises UnsupportedPolicy, which lists the names that there are.
+    """
+    if name not in _FACTORIES:
+        known = ", ".join(sorted(_FACTORIES))
         raise UnsupportedPolicy(f"There is no policy {name!r} in this version; choose one of: {known}.")
-    module = import_module(_MODULES[name])
-    own = module.tools(options) if hasattr(module, "tools") else {}
-    return Equipment(module.create(options), default_tools() | own)
+    return _FACTORIES[name](options)
+
+
+def _search(options: Options) -> Equipment:
+    from dspy_agent.policies.search import SearchPolicy  # noqa: PLC0415 - each policy loads only when it is used
+
+    limit = options.get("candidates")
+    return Equipment(SearchPolicy(limit=int(limit)) if limit else SearchPolicy(), default_tools())
+
+
+def _llm(options: Options) -> Equipment:
+    from dspy_agent.policies.llm import create, tools  # noqa: PLC0415 - dspy takes a second to import
+
+    return Equipment(create(options), default_tools() | tools(options))
+
+
+_FACTORIES: dict[str, Callable[[Options], Equipment]] = {"search": _search, "llm": _llm}

@@ -67,8 +67,8 @@ class Completion(Tool):
             ) from error
         except UNREACHABLE as error:
             raise PolicyEndpointUnreachable(
-                f"The model endpoint {self._endpoint} does not answer ({_first_line(error)}); check policy.llm.endpoint "
-                "and network.egress."
+                f"The model endpoint {self._endpoint} does not answer ({_first_line(error)}); check "
+                "policy.llm.endpoint and network.egress."
             ) from error
         except dspy_errors.LMError as error:
             raise PolicyEndpointRefused(
