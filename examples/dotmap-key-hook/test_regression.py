@@ -21,4 +21,9 @@ def test_masking_is_passed_on():
 
 def test_nested_keys():
     nested = DotMap({"a-b": {"c-d": {"e-f": 3}}}, _key_convert_hook=dashes)
-    assert nested.a_b.c_d.e_f == 3
+    assert nested.toDict() == {"a_b": {"c_d": {"e_f": 3}}}
+
+
+def test_other_keys_are_kept():
+    nested = DotMap({"a": {"b": 1, "c-d": "x-y"}}, _key_convert_hook=dashes)
+    assert nested.toDict() == {"a": {"b": 1, "c_d": "x-y"}}

@@ -24,7 +24,6 @@ Steps = Generator[ToolCall, Observation, Any]
 
 MAX_FILES = 40
 BATCH = 400
-EXTENSION = 60
 DIRECT_BATCH = 16
 VERIFIED = 3
 
@@ -53,15 +52,11 @@ class SearchPolicy:
         return (yield from self._search(islice(stream, self.limit), report, context))
 
     def _search(self, stream: Iterator[Candidate], report: Mapping[str, Any], context: Context) -> Steps:
-        """Screen batch after batch; once something is plausible, look a little further, then verify the best."""
+        """Screen batch after batch; of a batch's plausible patches verify the best and keep the first that passes."""
         tried, queue = 0, list(islice(stream, BATCH))
         while queue:
             plausible, rest = yield from _screen(queue, report, context)
             tried += len(queue) - len(rest)
-            if len(plausible) == 1 and rest:
-                more, left = yield from _screen(rest[:EXTENSION], report, context)
-                tried += min(EXTENSION, len(rest)) - len(left)
-                plausible, rest = plausible + more, left + rest[EXTENSION:]
             ranked = sorted(plausible, key=lambda item: -self.weights.choice_score(item.features))
             chosen = yield from _verify(ranked[:VERIFIED])
             if chosen is not None:

@@ -13,7 +13,8 @@ from dspy_agent.policies.search import probe
 from dspy_agent.policies.search.candidates import Candidate
 
 BATCH_SECONDS = 8.0
-ENOUGH_PASSES = 4
+ENOUGH_PASSES = 6
+LINGER_SECONDS = 1.5  # after the first pass, in search of a better one
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def screening_call(batch: Sequence[Candidate], report: Mapping[str, Any], contex
         "full_timeout": min(120.0, 5.0 + 4 * seconds),
         "seconds": BATCH_SECONDS,
         "passes": ENOUGH_PASSES,
+        "linger": LINGER_SECONDS,
     }
     command = [report["executable"], f"{probe.FOLDER}/search_probe_harness.py", probe.PLAN, probe.RESULTS]
     arguments = {

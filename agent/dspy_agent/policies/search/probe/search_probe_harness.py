@@ -77,7 +77,9 @@ class Screening:
 
     def report(self, index, outcome):
         """One JSON line, flushed at once: a harness that is cut short leaves what it had."""
-        self.passes += outcome == "pass"
+        if outcome == "pass":
+            self.passes += 1
+            self.stop = min(self.stop, time.monotonic() + self.plan.linger)
         self.results.write(json.dumps({"index": index, "outcome": outcome}) + "\n")
         self.results.flush()
 
@@ -128,6 +130,7 @@ def warm_server(plan, indexes, writing, seconds):
     stop = time.monotonic() + seconds
 
     def screen(session):
+        nonlocal stop
         known, pool, waiting, passes = functions(), Pool(plan.jobs), list(indexes), 0
         gc.freeze()
         while waiting or pool.running:
@@ -145,7 +148,8 @@ def warm_server(plan, indexes, writing, seconds):
                 text = after[function["start"] : function["end"] + len(after) - len(before)]
                 pool.start(index, lambda: try_function(session, targets, function, text), plan.timeout)  # noqa: B023
             for index, status in pool.wait() if pool.running else ():
-                passes += status == 0
+                if status == 0:
+                    passes, stop = passes + 1, min(stop, time.monotonic() + plan.linger)
                 os.write(writing, (json.dumps([index, status]) + "\n").encode())
 
     return int(pytest.main([*focus(plan.arguments, plan.tests), *QUIET], plugins=[Warm(plan.tests, screen)]))

@@ -1,0 +1,1 @@
+"""How many of the examples `policy.search` repairs, and at what cost."""
