@@ -28,44 +28,39 @@ def test_completed(kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess) 
     assert operator.writes() == {("create", "pods"): 1, ("patch", "envtasks/status"): 2}
 
 
-@pytest.mark.parametrize(
-    ("exit_code", "report", "kubelet_reason", "expected"),
-    [
-        (3, result(exit_code=3, reason="NonZeroExit"), "", {"reason": "NonZeroExit", "exitCode": 3}),
-        (
-            139,
-            result(exit_code=None, signal=11, reason="Signaled"),
-            "",
-            {"reason": "NonZeroExit", "signal": 11},
-        ),
-        (124, result(exit_code=None, signal=9, reason="TimedOut"), "", {"reason": "TimedOut", "signal": 9}),
-        (137, result(exit_code=None, signal=9, reason="OOMKilled"), "", {"reason": "OOMKilled"}),
-        (137, result(exit_code=None, signal=9, reason="Signaled"), "OOMKilled", {"reason": "OOMKilled"}),
-        (137, "", "OOMKilled", {"reason": "OOMKilled"}),
-        (
-            125,
-            {"error": {"code": "CannotStart", "message": "no such file: nope"}},
-            "",
-            {"reason": "CannotStart"},
-        ),
-    ],
-)
+FAILURES: list[tuple[int, Object | str, str, dict[str, Any]]] = [
+    (3, result(exit_code=3, reason="NonZeroExit"), "", {"reason": "NonZeroExit", "exitCode": 3}),
+    (
+        139,
+        result(exit_code=None, signal=11, reason="Signaled"),
+        "",
+        {"reason": "NonZeroExit", "signal": 11},
+    ),
+    (124, result(exit_code=None, signal=9, reason="TimedOut"), "", {"reason": "TimedOut", "signal": 9}),
+    (137, result(exit_code=None, signal=9, reason="OOMKilled"), "", {"reason": "OOMKilled"}),
+    (137, result(exit_code=None, signal=9, reason="Signaled"), "OOMKilled", {"reason": "OOMKilled"}),
+    (137, "", "OOMKilled", {"reason": "OOMKilled"}),
+    (
+        125,
+        {"error": {"code": "CannotStart", "message": "no such file: nope"}},
+        "",
+        {"reason": "CannotStart"},
+    ),
+]
+
+
 def test_failed_by_the_command(
-    kube: Kube,
-    kubelet: FakeKubelet,
-    operator: OperatorProcess,
-    *,
-    exit_code: int,
-    report: Object | str,
-    kubelet_reason: str,
-    expected: dict[str, Any],
+    kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess, subtests: pytest.Subtests
 ) -> None:
-    kube.task("run", command=["nope"])
-    kubelet.run_task("run-1")
-    kubelet.end_task("run-1", exit_code, report, kubelet_reason)
-    task = kube.until_condition("envtasks", "run", "Failed", expected["reason"])
-    assert expected.items() <= task["status"].items()
-    assert task["status"]["attempts"] == 1
+    for number in range(len(FAILURES)):
+        kube.task(f"run{number}", command=["nope"])
+    for number, (exit_code, report, kubelet_reason, expected) in enumerate(FAILURES):
+        with subtests.test(report=report):
+            kubelet.run_task(f"run{number}-1")
+            kubelet.end_task(f"run{number}-1", exit_code, report, kubelet_reason)
+            task = kube.until_condition("envtasks", f"run{number}", "Failed", expected["reason"])
+            assert expected.items() <= task["status"].items()
+            assert task["status"]["attempts"] == 1
 
 
 def test_command_is_retried_to_its_limit(kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess) -> None:

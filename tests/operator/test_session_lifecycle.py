@@ -62,13 +62,16 @@ def test_interactive_session_stays_ready(kube: Kube, kubelet: FakeKubelet, opera
     assert "result" not in session["status"]
 
 
-@pytest.mark.parametrize("message", ["", "no json", "{}", '{"outcome":"Won"}', "[" * 2000, "\u0000"])
-def test_unreadable_report(kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess, message: str) -> None:
-    solve(kube)
-    ready(kube, kubelet)
-    kubelet.finish("fix", message)
-    session = kube.until_condition("agentsessions", "fix", "Finished", "AgentReportInvalid")
-    assert session["status"]["result"]["outcome"] == "Error"
+def test_unreadable_reports(
+    kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess, subtests: pytest.Subtests
+) -> None:
+    for number, message in enumerate(["", "no json", "{}", '{"outcome":"Won"}', "[" * 2000, "\u0000"]):
+        with subtests.test(message=message):
+            solve(kube, f"fix-{number}")
+            ready(kube, kubelet, f"fix-{number}")
+            kubelet.finish(f"fix-{number}", message)
+            session = kube.until_condition("agentsessions", f"fix-{number}", "Finished", "AgentReportInvalid")
+            assert session["status"]["result"]["outcome"] == "Error"
 
 
 def test_deleted_pod_is_recreated(kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess) -> None:

@@ -18,63 +18,66 @@ KEY = {"name": "absent", "key": "token"}
 GIT = {"url": "https://git.example/r.git", "secretRef": {"name": "absent"}}
 
 
-@pytest.mark.parametrize(
-    ("spec", "reason", "said"),
-    [
-        ({**SEARCH, "poolRef": {"name": "absent"}}, "PoolNotFound", "create it"),
-        ({**SEARCH, "poolRef": {"name": "absent"}, "pooling": "Require"}, "NotImplemented", "spec.pooling"),
-        (
-            {**SEARCH, "env": [{"name": "A", "valueFrom": {"secretKeyRef": KEY}}]},
-            "SecretNotFound",
-            "spec.env[A]",
-        ),
-        ({**SEARCH, "envFrom": [{"secretRef": {"name": "absent"}}]}, "SecretNotFound", "spec.envFrom[0]"),
-        (
-            {**SEARCH, "envFrom": [{"configMapRef": {"name": "absent"}}]},
-            "ConfigMapNotFound",
-            "spec.envFrom[0]",
-        ),
-        ({**SEARCH, "workspace": {"configMapRef": {"name": "absent"}}}, "ConfigMapNotFound", "create it"),
-        ({**SEARCH, "workspace": {"git": GIT}}, "SecretNotFound", "spec.workspace.git.secretRef"),
-        ({"policy": {"llm": {**LLM, "apiKeySecretRef": KEY}}}, "SecretNotFound", "apiKeySecretRef"),
-        ({"policy": {"trainingJobRef": {"name": "t"}}}, "NotImplemented", "trainingJobRef"),
-        ({**SEARCH, "storage": "Dedicated"}, "NotImplemented", "spec.storage"),
-        ({**SEARCH, "operatingMode": "Suspended"}, "NotImplemented", "spec.operatingMode"),
-        ({**SEARCH, "approval": "Edits"}, "NotImplemented", "spec.approval"),
-        ({**SEARCH, "workspace": {"persistent": {"size": "1Gi"}}}, "NotImplemented", "persistent"),
-        ({**SEARCH, "lifecycle": {"idleTimeoutSeconds": 60}}, "NotImplemented", "idleTimeoutSeconds"),
-        (
-            {**SEARCH, "network": {"egress": {"mode": "Allow", "hosts": ["pypi.org"]}}},
-            "NotImplemented",
-            "spec.network.egress.hosts",
-        ),
-    ],
-)
-def test_session_stalls(
-    kube: Kube, operator: OperatorProcess, spec: dict[str, Any], reason: str, said: str
-) -> None:
-    kube.session("stuck", **spec)
-    session = kube.until_condition("agentsessions", "stuck", "Stalled", reason)
-    assert said in condition(session, "Stalled")["message"]
-    assert session["status"]["phase"] == "Stalled"
-    assert [event["reason"] for event in kube.list("events")] == [reason]
-    assert kube.get("pods", "stuck") is None
+SESSIONS: list[tuple[dict[str, Any], str, str]] = [
+    ({**SEARCH, "poolRef": {"name": "absent"}}, "PoolNotFound", "create it"),
+    ({**SEARCH, "poolRef": {"name": "absent"}, "pooling": "Require"}, "NotImplemented", "spec.pooling"),
+    (
+        {**SEARCH, "env": [{"name": "A", "valueFrom": {"secretKeyRef": KEY}}]},
+        "SecretNotFound",
+        "spec.env[A]",
+    ),
+    ({**SEARCH, "envFrom": [{"secretRef": {"name": "absent"}}]}, "SecretNotFound", "spec.envFrom[0]"),
+    (
+        {**SEARCH, "envFrom": [{"configMapRef": {"name": "absent"}}]},
+        "ConfigMapNotFound",
+        "spec.envFrom[0]",
+    ),
+    ({**SEARCH, "workspace": {"configMapRef": {"name": "absent"}}}, "ConfigMapNotFound", "create it"),
+    ({**SEARCH, "workspace": {"git": GIT}}, "SecretNotFound", "spec.workspace.git.secretRef"),
+    ({"policy": {"llm": {**LLM, "apiKeySecretRef": KEY}}}, "SecretNotFound", "apiKeySecretRef"),
+    ({"policy": {"trainingJobRef": {"name": "t"}}}, "NotImplemented", "trainingJobRef"),
+    ({**SEARCH, "storage": "Dedicated"}, "NotImplemented", "spec.storage"),
+    ({**SEARCH, "operatingMode": "Suspended"}, "NotImplemented", "spec.operatingMode"),
+    ({**SEARCH, "approval": "Edits"}, "NotImplemented", "spec.approval"),
+    ({**SEARCH, "workspace": {"persistent": {"size": "1Gi"}}}, "NotImplemented", "persistent"),
+    ({**SEARCH, "lifecycle": {"idleTimeoutSeconds": 60}}, "NotImplemented", "idleTimeoutSeconds"),
+    (
+        {**SEARCH, "network": {"egress": {"mode": "Allow", "hosts": ["pypi.org"]}}},
+        "NotImplemented",
+        "spec.network.egress.hosts",
+    ),
+]
+TASKS: list[tuple[dict[str, Any], str]] = [
+    ({"execution": "Pool", "poolRef": {"name": "p"}}, "spec.execution"),
+    ({"completions": 2}, "spec.completions"),
+    ({"parallelism": 2}, "spec.parallelism"),
+    ({"suspend": True}, "spec.suspend"),
+    ({"inputs": [{"path": "a", "blob": {"sha256": "0" * 64}}]}, "spec.inputs"),
+]
 
 
-@pytest.mark.parametrize(
-    ("spec", "field"),
-    [
-        ({"execution": "Pool", "poolRef": {"name": "p"}}, "spec.execution"),
-        ({"completions": 2}, "spec.completions"),
-        ({"parallelism": 2}, "spec.parallelism"),
-        ({"suspend": True}, "spec.suspend"),
-        ({"inputs": [{"path": "a", "blob": {"sha256": "0" * 64}}]}, "spec.inputs"),
-    ],
-)
-def test_task_stalls(kube: Kube, operator: OperatorProcess, spec: dict[str, Any], field: str) -> None:
-    kube.task("stuck", command=["true"], **spec)
-    task = kube.until_condition("envtasks", "stuck", "Stalled", "NotImplemented")
-    assert field in condition(task, "Stalled")["message"]
+def test_sessions_stall(kube: Kube, operator: OperatorProcess, subtests: pytest.Subtests) -> None:
+    for number, (spec, _, _) in enumerate(SESSIONS):
+        kube.session(f"stuck-{number}", **spec)
+    for number, (spec, reason, said) in enumerate(SESSIONS):
+        with subtests.test(spec=spec):
+            session = kube.until_condition("agentsessions", f"stuck-{number}", "Stalled", reason)
+            assert said in condition(session, "Stalled")["message"]
+            assert session["status"]["phase"] == "Stalled"
+            told = [
+                e["reason"] for e in kube.list("events") if e["involvedObject"]["name"] == f"stuck-{number}"
+            ]
+            assert told == [reason]
+    assert kube.list("pods") == []
+
+
+def test_tasks_stall(kube: Kube, operator: OperatorProcess, subtests: pytest.Subtests) -> None:
+    for number, (spec, _) in enumerate(TASKS):
+        kube.task(f"stuck-{number}", command=["true"], **spec)
+    for number, (spec, field) in enumerate(TASKS):
+        with subtests.test(spec=spec):
+            task = kube.until_condition("envtasks", f"stuck-{number}", "Stalled", "NotImplemented")
+            assert field in condition(task, "Stalled")["message"]
 
 
 @pytest.mark.parametrize(

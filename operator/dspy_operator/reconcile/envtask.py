@@ -15,7 +15,7 @@ from dspy_operator.errors import StalledError
 from dspy_operator.names import Key
 from dspy_operator.reconcile import references
 from dspy_operator.reconcile.context import Context, earliest, expire, write_status
-from dspy_operator.reconcile.start import create_pod
+from dspy_operator.reconcile.start import create_pod, find_pod
 from dspy_operator.status import pods
 from dspy_operator.status.conditions import Condition, is_true, merge, timestamp
 from dspy_operator.status.envtask import Kind, Outcome, Progress, conditions, judge, result_fields
@@ -47,7 +47,7 @@ async def _advance(ctx: Context, task: Object) -> float | None:
     attempt: int = max((int(task["status"].get("attempts", 0)), *by_attempt))
     if attempt == 0:
         return await _start(ctx, task, 1)
-    pod = by_attempt.get(attempt)
+    pod = by_attempt.get(attempt) or await find_pod(ctx, task, attempt)
     state = _lost(ctx, task) if pod is None else judge(task, pod, ctx.now())
     if isinstance(state, Progress):
         return await _report_progress(ctx, task, attempt, state)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dspy_operator.errors import AlreadyExistsError, ForbiddenError, InvalidError, StalledError
+from dspy_operator import names
+from dspy_operator.errors import AlreadyExistsError, ForbiddenError, InvalidError, NotFoundError, StalledError
 from dspy_operator.reconcile.context import Context
 from dspy_operator.status import pods
 from dspy_operator.store import PODS, Loss, Object, owner_key, owner_of
@@ -32,6 +33,26 @@ async def create_pod(ctx: Context, owner: Object, manifest: Object) -> Object:
         ) from error
     ctx.store.put(PODS, created)
     return created
+
+
+async def find_pod(ctx: Context, task: Object, attempt: int) -> Object | None:
+    """Asks the apiserver for an attempt's pod that no watch has shown, neither coming nor going.
+
+    After a restart a task may be listed before its pods: taking one of them for lost would start the command again.
+    """
+    metadata = task["metadata"]
+    lost = ctx.store.losses.get(metadata["uid"])
+    if lost is not None and lost.attempt >= attempt:
+        return None
+    try:
+        pod = await ctx.cluster.get_pod(metadata["namespace"], names.task_pod(metadata["name"], attempt))
+    except NotFoundError:
+        return None
+    owner = owner_of(pod)
+    if owner is None or owner["uid"] != metadata["uid"]:
+        return None
+    ctx.store.put(PODS, pod)
+    return pod
 
 
 def note_loss(ctx: Context, pod: Object) -> None:
