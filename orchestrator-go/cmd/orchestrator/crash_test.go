@@ -77,6 +77,7 @@ func TestKilledStoreLosesNothing(t *testing.T) {
 		}
 		p.call(t, "POST", "/v1/tasks", `{"noop":true}`, http.StatusServiceUnavailable, nil)
 		store.Start(t)
+		p.awaitReady(t)
 		allSucceed(t, p, ids)
 		for id, n := range fake.Runs() {
 			if n > 1 {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"dspyagent.io/orchestrator/internal/backend/backendtest"
 	"dspyagent.io/orchestrator/internal/backend/runner/fakerunner"
 	"dspyagent.io/orchestrator/internal/httpapi"
 	"dspyagent.io/orchestrator/internal/queue/queuetest"
@@ -47,8 +48,8 @@ func TestTasksEndAsTheirCommandsDo(t *testing.T) {
 			}
 		}
 		again := `{"argv":["/bin/true"],"idempotency_key":"only one"}`
-		if p.submit(t, again) != p.submit(t, again) {
-			t.Error("one idempotency key has two ids")
+		if first, second := p.submit(t, again), p.submit(t, again); first != second {
+			t.Errorf("one idempotency key has the ids %s and %s", first, second)
 		}
 		p.call(t, "POST", "/v1/tasks", strings.Replace(again, "true", "false", 1), http.StatusConflict, nil)
 		metricsAgree(t, p)
@@ -125,4 +126,22 @@ func TestSIGTERMHandsBackWhatDoesNotEnd(t *testing.T) {
 	if got := second.await(t, id, "Succeeded"); got.Attempts != 1 {
 		t.Errorf("handing back was charged as an attempt: %+v", got)
 	}
+}
+
+// TestTheRealChain has no fake in it.
+func TestTheRealChain(t *testing.T) {
+	p := start(t, queuetest.StartRedDB(t), backendtest.StartEnvRunner(t, fakerunner.Token))
+	ids := p.submitNoops(t, 1000)
+	echo := p.await(t, p.submit(t, `{"argv":["/bin/echo","a b"]}`), "Succeeded")
+	if echo.Result == nil || echo.Result.Stdout != "a b\n" || len(echo.Result.Isolation) == 0 {
+		t.Errorf("echo: %+v", echo.Result)
+	}
+	slow := p.submit(t, `{"argv":["/bin/sleep","3600"],"timeout_ms":3600000}`)
+	p.await(t, slow, "Running")
+	p.call(t, "POST", "/v1/tasks/"+slow+"/cancel", "", http.StatusOK, nil)
+	p.await(t, p.submit(t, `{"argv":["/no/such/program"]}`), "Failed")
+	for _, id := range ids {
+		p.await(t, id, "Succeeded")
+	}
+	p.terminate(t)
 }

@@ -16,8 +16,7 @@ import (
 
 const usage = `usage: orchestrator serve [flags]   run the service (--help lists the flags)
        orchestrator openapi         print the API's contract
-       orchestrator version
-`
+       orchestrator version`
 
 func main() {
 	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -28,7 +27,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("no command\n" + usage)
+		return fmt.Errorf("no command\n%s", usage)
 	}
 	switch args[0] {
 	case "serve":

@@ -103,6 +103,11 @@ func (p *process) launch(t *testing.T) {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	p.awaitReady(t)
+}
+
+func (p *process) awaitReady(t *testing.T) {
+	t.Helper()
 	queuetest.Eventually(t, patience, "the orchestrator is ready", func() bool {
 		resp, err := http.Get(p.base + "/readyz")
 		if err != nil {

@@ -32,6 +32,7 @@ func serve(ctx context.Context, c *config.Config) error {
 		return fmt.Errorf("--log-level: %w", err)
 	}
 	log := telemetry.NewLogger(os.Stdout, level)
+	redis.SetLogger(clientLog{log})
 	db, err := connect(c)
 	if err != nil {
 		return err
@@ -55,6 +56,14 @@ func serve(ctx context.Context, c *config.Config) error {
 	return errors.Join(err, db.Close())
 }
 
+// clientLog takes the client library's own messages, which repeat the errors that it returns.
+type clientLog struct{ log *slog.Logger }
+
+// Printf implements the library's logger.
+func (c clientLog) Printf(ctx context.Context, format string, v ...any) {
+	c.log.DebugContext(ctx, fmt.Sprintf(format, v...), "component", "redis")
+}
+
 func connect(c *config.Config) (*redis.Client, error) {
 	opt, err := redis.ParseURL(c.RedDB)
 	if err != nil {
@@ -66,6 +75,8 @@ func connect(c *config.Config) (*redis.Client, error) {
 	// RESP2 serves RedDB and Redis alike, and saves the handshake that neither side needs.
 	opt.Protocol = 2
 	opt.DisableIdentity = true
+	// Every caller here tries again by itself; more tries below it would only hide how long the store is away.
+	opt.DialerRetries = 1
 	return redis.NewClient(opt), nil
 }
 

@@ -5,12 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -57,34 +53,7 @@ func TestFakeRunner(t *testing.T) {
 }
 
 func TestEnvRunner(t *testing.T) {
-	dir := t.TempDir()
-	portFile, tokenFile := filepath.Join(dir, "port"), filepath.Join(dir, "token")
-	if err := os.WriteFile(tokenFile, []byte("0123456789abcdef0123456789abcdef"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "workspace"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(queuetest.Binary(t, "ENV_RUNNER_BIN", "env-runner"), "serve", "--listen", "127.0.0.1:0",
-		"--token-file", tokenFile, "--workspace", filepath.Join(dir, "workspace"), "--forks-dir", filepath.Join(dir, "forks"),
-		"--port-file", portFile)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cmd.Process.Kill(); err != nil {
-			t.Error(err)
-		}
-		_ = cmd.Wait() // reports the kill
-	})
-	var port string
-	queuetest.Eventually(t, 10*time.Second, "the env runner listens", func() bool {
-		text, err := os.ReadFile(portFile)
-		port = strings.TrimSpace(string(text))
-		return err == nil && port != ""
-	})
-	backendtest.Run(t, start(t, "0123456789abcdef0123456789abcdef", "http://127.0.0.1:"+port))
+	backendtest.Run(t, start(t, fakerunner.Token, backendtest.StartEnvRunner(t, fakerunner.Token)))
 }
 
 func TestTraceAndIdReachTheRunner(t *testing.T) {

@@ -3,7 +3,6 @@ package queuetest
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -138,7 +137,7 @@ func Eventually(t testing.TB, patience time.Duration, what string, done func() b
 		case <-ticks.C:
 		case <-deadline:
 			ticks.Stop()
-			t.Fatal(fmt.Sprintf("gave up after %v waiting until: %s", patience, what))
+			t.Fatalf("gave up after %v waiting until: %s", patience, what)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // Token is what the fake accepts.
-const Token = "fake-runner-token"
+const Token = "runner-token-of-the-tests-0123456789"
 
 // Runner is a fake env runner. Its URL is that of the server it embeds.
 type Runner struct {
