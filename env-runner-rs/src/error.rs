@@ -22,6 +22,8 @@ pub enum Error {
     NetworkNotAllowed,
     #[error("There is no workspace `{0}`; GET /v1/forks lists the forks.")]
     WorkspaceNotFound(String),
+    #[error("There is no such route; `env-runner openapi` lists them.")]
+    RouteNotFound,
     #[error("There is no file `{0}` in this workspace.")]
     FileNotFound(String),
     #[error("The workspace `{0}` is in use by running commands; wait for them or cancel them, then try again.")]
@@ -72,6 +74,7 @@ impl Error {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::NetworkNotAllowed => (StatusCode::FORBIDDEN, "NetworkNotAllowed"),
             Self::WorkspaceNotFound(_) => (StatusCode::NOT_FOUND, "WorkspaceNotFound"),
+            Self::RouteNotFound => (StatusCode::NOT_FOUND, "RouteNotFound"),
             Self::FileNotFound(_) => (StatusCode::NOT_FOUND, "FileNotFound"),
             Self::WorkspaceBusy(_) => (StatusCode::CONFLICT, "WorkspaceBusy"),
             Self::ArchiveEscapes(_) => (StatusCode::BAD_REQUEST, "ArchiveEscapes"),

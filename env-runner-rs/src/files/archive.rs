@@ -286,3 +286,6 @@ fn misplaced(path: &RelPath, error: io::Error) -> Error {
         Some(_) => Error::Internal(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,6 +89,11 @@ fn absent(path: &RelPath, error: io::Error) -> Error {
 
 fn unwritable(path: &RelPath, error: io::Error) -> Error {
     match absent(path, error) {
+        Error::Internal(cause)
+            if matches!(cause.raw_os_error(), Some(libc::EEXIST | libc::ENAMETOOLONG | libc::EINVAL)) =>
+        {
+            Error::BadRequest(format!("`{}` cannot be written: {cause}", path.as_path().display()))
+        }
         Error::FileNotFound(name) => {
             Error::BadRequest(format!("`{name}` cannot be written: a part of it is no directory of this workspace"))
         }

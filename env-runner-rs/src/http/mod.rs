@@ -146,7 +146,7 @@ pub fn router(app: Arc<App>) -> Router {
     let guarded = guarded.route_layer(from_fn_with_state(Arc::clone(&app), access::authorize));
     let (router, _) = open.merge(guarded).split_for_parts();
     router
-        .fallback(|| async { Error::BadRequest("There is no such route.".to_owned()) })
+        .fallback(|| async { Error::RouteNotFound })
         .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))
         .layer(from_fn_with_state(Arc::clone(&app), access::observe))
         .layer(from_fn(access::trace))

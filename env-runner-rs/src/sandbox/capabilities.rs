@@ -15,13 +15,16 @@ const KEPT: [Capability; 6] = [
 /// Leaves at most [`KEPT`]; true when nothing else is held afterwards, read back from the kernel.
 pub fn drop_dangerous() -> bool {
     let kept: CapsHashSet = KEPT.into_iter().collect();
+    let Ok(permitted) = caps::read(None, CapSet::Permitted) else { return false };
+    if permitted.is_empty() {
+        return true; // nothing to drop, and no_new_privs keeps it so
+    }
     for capability in caps::all() {
-        if !kept.contains(&capability) && caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(true) {
-            // Without CAP_SETPCAP the bounding set stays; no_new_privs keeps it from mattering.
+        if !kept.contains(&capability) {
+            // Without CAP_SETPCAP, or twice, this fails; no_new_privs keeps the bounding set from mattering.
             let _refused = caps::drop(None, CapSet::Bounding, capability);
         }
     }
-    let Ok(permitted) = caps::read(None, CapSet::Permitted) else { return false };
     let remaining: CapsHashSet = permitted.intersection(&kept).copied().collect();
     let lowered = caps::clear(None, CapSet::Ambient)
         .and_then(|()| caps::clear(None, CapSet::Inheritable))

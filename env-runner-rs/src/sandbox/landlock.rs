@@ -1,9 +1,13 @@
 //! The file system rung: reads where allowed, writes in the workspace, signals only within.
 
 use ::landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, RestrictionStatus, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath,
+    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, open};
 
 use super::rung;
 use super::wire::Spec;
@@ -44,12 +48,29 @@ fn try_restrict(spec: &Spec) -> Result<RestrictionStatus, RulesetError> {
     if !spec.network {
         ruleset = ruleset.handle_access(AccessNet::from_all(ABI::V4))?;
     }
-    ruleset
-        .create()?
-        .add_rules(path_beneath_rules(&spec.readable, read))?
-        .add_rules(path_beneath_rules(DEVICES, write))?
-        .add_rules(path_beneath_rules(std::iter::once(&spec.workspace).chain(&spec.writable), write))?
-        .restrict_self()
+    let mut ruleset = ruleset.create()?;
+    for path in &spec.readable {
+        ruleset = grant(ruleset, path, read)?;
+    }
+    for path in DEVICES
+        .iter()
+        .map(Path::new)
+        .chain([spec.workspace.as_path()])
+        .chain(spec.writable.iter().map(PathBuf::as_path))
+    {
+        ruleset = grant(ruleset, path, write)?;
+    }
+    ruleset.restrict_self()
+}
+
+/// Grants `access` below `path`; what does not exist needs no grant. There are dozens of these for every
+/// command: opened by one system call each.
+fn grant(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
+    match open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        // Best effort: for a plain file the crate leaves out what only directories have.
+        Ok(handle) => ruleset.add_rule(PathBeneath::new(handle, access)),
+        Err(_) => Ok(ruleset),
+    }
 }
 
 fn describe(status: &RestrictionStatus) -> Vec<String> {

@@ -83,6 +83,9 @@ const NAMESPACE_FLAGS: [i32; 7] = [
     libc::CLONE_NEWCGROUP,
 ];
 
+/// Pushes a character into a terminal's input (`TIOCSTI`; `libc` gives it a type that differs by C library).
+const TIOCSTI: u64 = 0x5412;
+
 /// Compiled once by the zygote, inherited by every command.
 #[derive(Debug)]
 pub struct Filters {
@@ -136,7 +139,7 @@ fn common() -> Result<Rules> {
         .collect::<Result<_>>()?;
     rules.insert(libc::SYS_clone, namespaces);
     // Pushing characters into a terminal's input is how a command would leave an interactive parent's sandbox.
-    rules.insert(libc::SYS_ioctl, vec![one(1, Len::Dword, Op::Eq, libc::TIOCSTI as u64)?]);
+    rules.insert(libc::SYS_ioctl, vec![one(1, Len::Dword, Op::Eq, TIOCSTI)?]);
     Ok(rules)
 }
 

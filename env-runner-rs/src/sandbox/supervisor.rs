@@ -31,7 +31,7 @@ const SAMPLE_YOUNG: Duration = Duration::from_millis(10);
 const SAMPLE_OLD: Duration = Duration::from_millis(50);
 const YOUNG: Duration = Duration::from_secs(2);
 /// A tree that outlives its SIGKILL for this long is stuck in the kernel.
-const KILL_DEADLINE: Duration = Duration::from_secs(10);
+const KILL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// SIGCHLD as a descriptor, blocked for ordinary delivery.
 pub(super) fn child_signals() -> io::Result<SignalFd> {
@@ -160,7 +160,7 @@ impl Watch<'_> {
 
     fn sample(&mut self) -> Option<Stop> {
         let limits = &self.spec.limits;
-        let census = tree::census();
+        let census = tree::census(limits.processes);
         self.peak_bytes = self.peak_bytes.max(census.private_bytes);
         if census.tasks > limits.processes {
             return Some(Stop::Processes);
@@ -193,6 +193,8 @@ impl Watch<'_> {
     /// Kills until no descendant is left; a subreaper without children has no descendants.
     fn kill_all(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + KILL_DEADLINE;
+        // Most trees are one group: gone in one call. The number cannot be another's yet.
+        tree::kill_group(self.main);
         while self.reap()? {
             if Instant::now() >= deadline {
                 return Err(io::Error::other("processes of the command do not die"));

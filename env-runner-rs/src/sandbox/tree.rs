@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::io;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// What a tree holds at one moment.
@@ -18,8 +18,6 @@ pub struct Census {
     pub tasks: u64,
     /// Private memory, summed. Pages shared after a fork count once per process: an upper bound.
     pub private_bytes: u64,
-    /// Resident memory of all, shared pages counted per process.
-    pub resident_bytes: u64,
 }
 
 /// Threads of the calling process.
@@ -27,8 +25,9 @@ pub fn thread_count() -> io::Result<usize> {
     Ok(fs::read_dir("/proc/self/task")?.count())
 }
 
-/// Every living descendant of the calling process.
-pub fn descendants() -> Vec<i32> {
+/// Living descendants of the calling process, each passed to `visit` before its children are looked up;
+/// ends early once more than `enough` are found.
+fn descendants(enough: usize, visit: impl Fn(i32)) -> Vec<i32> {
     let own = std::process::id().cast_signed();
     let by_parent = (!has_children_files(own)).then(parents);
     let mut found = Vec::new();
@@ -41,50 +40,61 @@ pub fn descendants() -> Vec<i32> {
         };
         for child in children {
             if seen.insert(child) {
+                visit(child);
                 found.push(child);
                 queue.push_back(child);
             }
+        }
+        if found.len() > enough {
+            break;
         }
     }
     found
 }
 
 /// Kills every descendant that exists now; one that forks meanwhile is for the next call.
+///
+/// Each is stopped before its children are read, so a fork bomb shrinks while it is being counted:
+/// otherwise it would grow faster than a busy machine lets us walk it.
 pub fn kill_descendants() {
-    for pid in descendants() {
-        kill_one(pid);
+    for pid in descendants(usize::MAX, |pid| signal(pid, Signal::SIGSTOP)) {
+        signal(pid, Signal::SIGKILL);
     }
+}
+
+/// Kills a process group at once, under the kernel's lock: no member can fork its way out.
+pub fn kill_group(leader: Pid) {
+    // The only expected failure is that all of it is dead already.
+    let _gone = killpg(leader, Signal::SIGKILL);
 }
 
 /// Kills the caller's direct children but those in `keep`.
 pub fn kill_children_except(keep: &HashSet<Pid>) {
     for pid in children_of(std::process::id().cast_signed()) {
         if !keep.contains(&Pid::from_raw(pid)) {
-            kill_one(pid);
+            signal(pid, Signal::SIGKILL);
         }
     }
 }
 
-/// Counts the tree under the calling process.
-pub fn census() -> Census {
+/// Counts the tree under the calling process, at most to a little over `enough` processes.
+pub fn census(enough: u64) -> Census {
     let mut census = Census::default();
-    for pid in descendants() {
+    for pid in descendants(usize::try_from(enough).unwrap_or(usize::MAX), |_| {}) {
         census.tasks += task_ids(pid).len().max(1) as u64;
-        let (resident, private) = memory(pid);
-        census.resident_bytes += resident;
-        census.private_bytes += private;
+        census.private_bytes += private_bytes(pid);
     }
     census
 }
 
 /// Memory of the tree with every shared page divided among its users; exact, but slow for large processes.
 pub fn proportional_bytes() -> u64 {
-    descendants().into_iter().map(proportional_of).sum()
+    descendants(usize::MAX, |_| {}).into_iter().map(proportional_of).sum()
 }
 
-fn kill_one(pid: i32) {
+fn signal(pid: i32, signal: Signal) {
     // The only expected failure is that it is dead already.
-    let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    let _gone = kill(Pid::from_raw(pid), signal);
 }
 
 fn task_ids(pid: i32) -> Vec<i32> {
@@ -128,23 +138,23 @@ fn parent_of(pid: i32) -> Option<i32> {
     fields.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// (resident, private) bytes of one process; zero when it is gone.
-fn memory(pid: i32) -> (u64, u64) {
+/// Resident memory of one process without what it maps from files; zero when it is gone.
+fn private_bytes(pid: i32) -> u64 {
     let Ok(statm) = fs::read_to_string(format!("/proc/{pid}/statm")) else {
-        return (0, 0);
+        return 0;
     };
     let mut fields = statm.split_whitespace().skip(1).map(|field| field.parse::<u64>().unwrap_or(0));
     let (resident, shared) = (fields.next().unwrap_or(0), fields.next().unwrap_or(0));
     let page = rustix::param::page_size() as u64;
-    (resident * page, resident.saturating_sub(shared) * page)
+    resident.saturating_sub(shared) * page
 }
 
 fn proportional_of(pid: i32) -> u64 {
     let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
-        return memory(pid).1;
+        return private_bytes(pid);
     };
     rollup
         .lines()
         .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-        .map_or_else(|| memory(pid).1, |kib| kib * 1024)
+        .map_or_else(|| private_bytes(pid), |kib| kib * 1024)
 }

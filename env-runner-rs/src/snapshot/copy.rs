@@ -26,8 +26,6 @@ pub enum Method {
     Reflink,
     /// Bytes were copied inside the kernel.
     Copy,
-    /// Copied ahead of the request; taking it was a rename.
-    Prepared,
 }
 
 /// Copies everything in `manifest` from one tree into another, empty one. Pipes, sockets and devices are

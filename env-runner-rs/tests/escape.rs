@@ -1,0 +1,173 @@
+//! Commands that try to leave the sandbox: to the network, to secrets, to other processes, to other files.
+#![allow(clippy::unwrap_used)] // a panic fails the test
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use common::{Runner, TOKEN, as_every_user, users, wait_until};
+use serde_json::{Value, json};
+
+fn isolation(reply: &Value) -> Vec<String> {
+    serde_json::from_value(reply["isolation"].clone()).unwrap()
+}
+
+#[test]
+fn no_socket_family_reaches_the_network() {
+    as_every_user(|runner| {
+        let reply = runner.python(
+            "import socket as s\n\
+             kinds=[(s.AF_INET,s.SOCK_STREAM),(s.AF_INET,s.SOCK_DGRAM),(s.AF_INET6,s.SOCK_STREAM),(s.AF_NETLINK,s.SOCK_RAW),\
+                    (s.AF_PACKET,s.SOCK_RAW),(s.AF_VSOCK,s.SOCK_STREAM),(38,s.SOCK_SEQPACKET)]\n\
+             for kind in kinds:\n\
+             \x20 try: s.socket(*kind); print('open',kind)\n\
+             \x20 except PermissionError: print('refused')\n\
+             a,b=s.socketpair(); a.send(b'x'); print('pair',b.recv(1))",
+        );
+        assert_eq!(reply["stdout"], format!("{}pair b'x'\n", "refused\n".repeat(7)), "{reply}");
+        assert!(isolation(&reply).contains(&"no_network".to_owned()));
+    });
+}
+
+#[test]
+fn abstract_sockets_of_others_are_out_of_reach_where_claimed() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    let name = format!("env-runner-test-{}", std::process::id());
+    let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    as_every_user(|runner| {
+        let reply = runner.python(&format!("import socket\ns=socket.socket(socket.AF_UNIX)\ns.connect('\\0{name}')"));
+        let claimed = isolation(&reply).iter().any(|rung| rung == "signal_scope" || rung == "no_unix_connect");
+        assert_eq!(claimed, reply["exit_code"] != 0, "{reply}");
+    });
+}
+
+#[test]
+fn the_token_and_the_runners_memory_cannot_be_read() {
+    as_every_user(|runner| {
+        let (token, pid) = (runner.path("token/token"), runner.pid());
+        let reply = runner.shell(&format!(
+            "cat {0}; ln -s {0} here; cat here; cat /proc/{pid}/environ /proc/{pid}/mem /proc/{pid}/root{0}; \
+             for p in /proc/[0-9]*; do cat $p/environ 2>/dev/null | tr '\\0' '\\n' | grep RUNNER_SECRET; done; env",
+            token.display()
+        ));
+        let text = reply["stdout"].as_str().unwrap();
+        assert!(!text.contains(TOKEN), "{reply}");
+        assert!(!text.contains("RUNNER_SECRET"), "{reply}");
+        assert!(text.contains("VISIBLE=shown"));
+    });
+}
+
+#[test]
+fn other_processes_can_neither_be_signalled_nor_traced() {
+    as_every_user(|runner| {
+        let reply = runner.python(&format!(
+            "import os,ctypes\n\
+             for pid in ({0}, os.getppid()):\n\
+             \x20 try: os.kill(pid, 9); print('killed', pid)\n\
+             \x20 except PermissionError: print('refused')\n\
+             try: os.kill(-1, 9)\n\
+             except PermissionError: pass\n\
+             c=ctypes.CDLL(None, use_errno=True)\n\
+             print(c.ptrace(16,{0},0,0), c.unshare(0x10000000), c.mount(b'a',b'/',b'tmpfs',0,0), c.syscall(425,8,0), c.syscall(321,0,0,0))",
+            runner.pid()
+        ));
+        assert_eq!(reply["stdout"], "refused\nrefused\n-1 -1 -1 -1 -1\n", "{reply}");
+        assert_eq!(runner.shell("true")["reason"], "Completed");
+    });
+}
+
+#[test]
+fn namespaces_are_refused_and_x32_calls_too() {
+    as_every_user(|runner| {
+        let reply = runner.python(
+            "import ctypes\nc=ctypes.CDLL(None,use_errno=True)\n\
+             print(c.syscall(56,0x10000000|17,0,0,0,0), c.syscall(435,0,0), ctypes.get_errno(), c.syscall(0x40000000+41,2,1,0))",
+        );
+        assert_eq!(reply["stdout"], "-1 -1 38 -1\n", "{reply}");
+    });
+}
+
+#[test]
+fn writes_stay_in_the_workspace_and_the_private_directory() {
+    as_every_user(|runner| {
+        let other = runner.path("other");
+        symlink(&other, runner.path("workspace/out")).unwrap();
+        let reply = runner.shell(&format!(
+            "echo x > {0}/a; echo x > out/b; ln {0}/../env-runner hard; mv inside {0}/c; echo x > /tmp/env-runner-test; \
+             echo ok > inside && echo ok > \"$TMPDIR/inside\" && echo x > /dev/null && cat inside \"$TMPDIR/inside\"",
+            other.display()
+        ));
+        assert_eq!(reply["stdout"], "ok\nok\n", "{reply}");
+        assert_eq!(fs::read_dir(&other).unwrap().count(), 0);
+        let private = runner.path("forks/tmp");
+        wait_until("private directories are removed", || fs::read_dir(&private).unwrap().count() == 0);
+    });
+}
+
+#[test]
+fn forks_do_not_see_each_other() {
+    as_every_user(|runner| {
+        let (one, two) = (runner.fork("main"), runner.fork("main"));
+        let script = format!(
+            "ls {0}/forks; cat {0}/forks/{one}/x; echo y > {0}/forks/{one}/y; echo z > z; ls",
+            runner.home.path().display()
+        );
+        let reply = runner.exec(&json!({"argv": ["sh", "-c", script], "workspace": two}));
+        assert_eq!(reply["stdout"], "z\n", "{reply}");
+        assert!(!runner.path("forks").join(one).join("y").exists());
+    });
+}
+
+#[test]
+fn a_working_directory_cannot_lead_out() {
+    as_every_user(|runner| {
+        symlink("/", runner.path("workspace/root")).unwrap();
+        for cwd in ["root", "root/etc"] {
+            assert_eq!(runner.post("/v1/exec", &json!({"argv": ["pwd"], "cwd": cwd})).code(), "CannotStart");
+        }
+        for cwd in ["/etc", "../.."] {
+            assert_eq!(runner.post("/v1/exec", &json!({"argv": ["pwd"], "cwd": cwd})).code(), "BadRequest");
+        }
+    });
+}
+
+#[test]
+fn root_keeps_only_file_capabilities() {
+    as_every_user(|runner| {
+        let reply = runner
+            .shell("grep -E '^(CapEff|CapPrm|NoNewPrivs|Seccomp):' /proc/self/status; mknod d c 1 3; chroot / true");
+        let text = reply["stdout"].as_str().unwrap();
+        let held = text
+            .lines()
+            .filter(|line| line.starts_with("Cap"))
+            .map(|line| u64::from_str_radix(line[7..].trim(), 16).unwrap());
+        assert!(held.into_iter().all(|mask| mask & !0xdb == 0), "{reply}");
+        assert!(text.contains("NoNewPrivs:\t1") && text.contains("Seccomp:\t2"), "{reply}");
+        assert!(!runner.path("workspace/d").exists());
+    });
+}
+
+#[test]
+fn the_network_is_given_only_when_allowed_and_asked_for() {
+    for user in users() {
+        let runner = Runner::start(user, &["--network", "allow"]);
+        let script = "import socket; socket.socket(); print('open')";
+        let with = runner.exec(&json!({"argv": ["python3", "-c", script], "network": true}));
+        assert_eq!(with["stdout"], "open\n", "{with}");
+        assert!(!isolation(&with).contains(&"no_network".to_owned()));
+        assert_ne!(runner.python(script)["exit_code"], 0);
+    }
+    let runner = Runner::start(None, &[]);
+    let refused = runner.post("/v1/exec", &json!({"argv": ["true"], "network": true}));
+    assert_eq!((refused.status, refused.code().as_str()), (403, "NetworkNotAllowed"));
+}
+
+#[test]
+fn a_required_rung_that_is_missing_stops_the_command() {
+    let runner = Runner::start(None, &["--require", "no_new_privs,unobtainable"]);
+    let reply = runner.post("/v1/exec", &json!({"argv": ["touch", "started"]}));
+    assert_eq!((reply.status, reply.code().as_str()), (503, "IsolationUnavailable"));
+    assert!(!runner.path("workspace/started").exists());
+}
