@@ -3,7 +3,7 @@
     KUBECONFIG=... python benchmarks/operator/run.py [--sessions 10] [--operator-namespace dspy-system]
 
 Needs an administrator's KUBECONFIG to a cluster with the chart installed and its images present. Sessions run one after
-the other, in a namespace of their own that is deleted at the end; each is timed on this machine's clock, from before the
+the other, in a namespace that is deleted at the end; each is timed on this machine's clock, from before the
 POST until the watch shows Ready. Writes are counted twice: by the operator's own counter, and by the apiserver's, which
 also sees the scheduler, the kubelet and this script. Nothing is estimated: what cannot be read is reported as unknown.
 """

@@ -1,0 +1,71 @@
+"""A cluster in memory with the one rule of the apiserver that reconciles lean on: a name is taken once."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+from dspy_operator import errors
+from dspy_operator.store import Object
+
+
+class FakeCluster:
+    """Implements reconcile.context.ClusterClient. `failing` makes every write fail as an apiserver in trouble does."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, Object] = {}
+        self.created: list[str] = []
+        self.statuses: list[Object] = []
+        self.deleted: list[str] = []
+        self.events: list[Object] = []
+        self.failing = False
+        self._versions = itertools.count(100)
+
+    async def create_pod(self, manifest: Object) -> Object:
+        self._maybe_fail()
+        name = manifest["metadata"]["name"]
+        if name in self.pods:
+            raise errors.AlreadyExistsError(f"pods {name!r} already exists", 409)
+        made = copy.deepcopy(manifest)
+        version = next(self._versions)
+        made["metadata"].update(
+            uid=f"pod-{version}", resourceVersion=str(version), creationTimestamp="2026-01-01T00:00:00Z"
+        )
+        made["status"] = {"phase": "Pending"}
+        self.pods[name] = made
+        self.created.append(name)
+        return copy.deepcopy(made)
+
+    async def get_pod(self, namespace: str, name: str) -> Object:
+        if name not in self.pods:
+            raise errors.NotFoundError(name, 404)
+        return copy.deepcopy(self.pods[name])
+
+    async def delete_pod(self, pod: Object) -> None:
+        self._maybe_fail()
+        self.deleted.append(pod["metadata"]["name"])
+        self.pods.pop(pod["metadata"]["name"], None)
+
+    async def delete(self, plural: str, seen: Object) -> None:
+        self._maybe_fail()
+        self.deleted.append(seen["metadata"]["name"])
+
+    async def apply_status(self, plural: str, seen: Object, status: Object) -> Object:
+        self._maybe_fail()
+        self.statuses.append(status)
+        version = str(next(self._versions))
+        return {**seen, "metadata": {**seen["metadata"], "resourceVersion": version}, "status": status}
+
+    async def keys_in_secret(self, namespace: str, name: str) -> frozenset[str]:
+        raise errors.ForbiddenError("secrets are not for operators", 403)
+
+    async def keys_in_config_map(self, namespace: str, name: str) -> frozenset[str]:
+        raise errors.NotFoundError(name, 404)
+
+    async def create_event(self, event: Object) -> None:
+        self._maybe_fail()
+        self.events.append(event)
+
+    def _maybe_fail(self) -> None:
+        if self.failing:
+            raise errors.UnavailableError("etcd is slow", 503)

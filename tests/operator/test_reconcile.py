@@ -1,0 +1,160 @@
+"""Reconciles against a cluster in memory: what a real one shows too rarely to wait for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from dspy_operator import errors, names
+from dspy_operator.names import Key
+from dspy_operator.reconcile import agentsession, envtask
+from dspy_operator.reconcile.context import Context
+from dspy_operator.reconcile.start import note_loss
+from dspy_operator.status.conditions import find
+from dspy_operator.store import PODS, Object, Store
+
+from tests.operator import builders
+from tests.operator.fake_cluster import FakeCluster
+from tests.operator.fake_kubelet import pod_condition
+
+SESSION = Key(names.AGENT_SESSIONS, "team", "fix")
+TASK = Key(names.ENV_TASKS, "team", "run")
+
+
+class World:
+    """A context with a clock that is turned by hand."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+        self.cluster = FakeCluster()
+        self.ctx = Context(builders.settings(tmp_path / "token"), self.cluster, Store(), lambda: self.time)
+
+    def forget(self) -> None:
+        """What a restart does: everything that was only in memory is gone, nothing is listed yet."""
+        self.ctx = Context(self.ctx.settings, self.cluster, Store(), lambda: self.time)
+
+    def status(self, key: Key) -> Object:
+        seen = self.ctx.store.get(key)
+        assert seen is not None
+        status: Object = seen["status"]
+        return status
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def test_task_that_is_listed_before_its_pods_is_not_run_again(world: World) -> None:
+    """After a restart the watch of tasks came first, the pod looked lost, and the command ran twice."""
+    world.ctx.store.put(names.ENV_TASKS, builders.owner("run", command=["true"]))
+    await envtask.reconcile(world.ctx, TASK)
+    task = world.ctx.store.get(TASK)
+    assert task is not None
+    world.forget()
+    world.ctx.store.put(names.ENV_TASKS, task)
+    await envtask.reconcile(world.ctx, TASK)
+    assert world.cluster.created == ["run-1"]
+    assert world.status(TASK)["active"] == 1
+
+
+async def test_session_that_is_listed_before_its_pod_keeps_it(world: World) -> None:
+    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
+    await agentsession.reconcile(world.ctx, SESSION)
+    session = world.ctx.store.get(SESSION)
+    assert session is not None
+    world.forget()
+    world.ctx.store.put(names.AGENT_SESSIONS, session)
+    await agentsession.reconcile(world.ctx, SESSION)
+    assert world.cluster.created == ["fix"]
+    assert len(world.cluster.statuses) == 1
+
+
+async def test_killed_between_the_pod_and_the_status(world: World) -> None:
+    world.ctx.store.put(names.ENV_TASKS, builders.owner("run", command=["true"]))
+    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
+    await envtask.reconcile(world.ctx, TASK)
+    await agentsession.reconcile(world.ctx, SESSION)
+    world.forget()
+    world.ctx.store.put(names.ENV_TASKS, builders.owner("run", command=["true"]))
+    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
+    await envtask.reconcile(world.ctx, TASK)
+    await agentsession.reconcile(world.ctx, SESSION)
+    assert world.cluster.created == ["run-1", "fix"]
+    assert world.status(TASK)["attempts"] == 1
+
+
+async def test_session_gives_up_after_too_many_lost_pods(world: World) -> None:
+    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix", task={"prompt": "x"}))
+    for _ in range(7):
+        await agentsession.reconcile(world.ctx, SESSION)
+        pod = world.cluster.pods.pop("fix")
+        note_loss(world.ctx, pod)
+        world.ctx.store.remove(PODS, pod)
+        world.time += timedelta(minutes=2)
+    await agentsession.reconcile(world.ctx, SESSION)
+    finished = find({"status": world.status(SESSION)}, "Finished")
+    assert finished is not None
+    assert (finished["status"], finished["reason"]) == ("True", "InfraError")
+    assert "lost 7 times" in finished["message"]
+    assert len(world.cluster.created) == 7
+
+
+async def test_lost_pods_follow_each_other_ever_more_slowly(world: World) -> None:
+    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
+    pauses = []
+    for _ in range(4):
+        await agentsession.reconcile(world.ctx, SESSION)
+        pod = world.cluster.pods["fix"]
+        world.cluster.pods.clear()
+        note_loss(world.ctx, pod)
+        world.ctx.store.remove(PODS, pod)
+        wait_s = await agentsession.reconcile(world.ctx, SESSION)
+        pauses.append(0.0 if "fix" in world.cluster.pods else wait_s)
+        world.time += timedelta(seconds=pauses[-1] or 0)
+    assert pauses == [0, 1, 2, 4]
+
+
+async def test_small_news_wait_for_company(world: World) -> None:
+    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
+    await agentsession.reconcile(world.ctx, SESSION)
+    pod = world.cluster.pods["fix"]
+    pod["metadata"]["resourceVersion"] = "1000"
+    pod["status"]["conditions"] = [pod_condition("PodScheduled", "True")]
+    world.ctx.store.put(PODS, pod)
+    assert await agentsession.reconcile(world.ctx, SESSION) == 5
+    assert len(world.cluster.statuses) == 1
+    world.time += timedelta(seconds=5)
+    await agentsession.reconcile(world.ctx, SESSION)
+    assert len(world.cluster.statuses) == 2
+    scheduled = find({"status": world.status(SESSION)}, "Scheduled")
+    assert scheduled is not None
+    assert scheduled["status"] == "True"
+
+
+async def test_failed_write_is_an_error_and_repeated_without_harm(world: World) -> None:
+    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
+    world.cluster.failing = True
+    with pytest.raises(errors.UnavailableError):
+        await agentsession.reconcile(world.ctx, SESSION)
+    world.cluster.failing = False
+    await agentsession.reconcile(world.ctx, SESSION)
+    assert world.cluster.created == ["fix"]
+
+
+async def test_operator_that_may_not_read_secrets_goes_on(world: World) -> None:
+    world.ctx.store.put(
+        names.AGENT_SESSIONS, builders.owner("fix", envFrom=[{"secretRef": {"name": "hidden"}}])
+    )
+    await agentsession.reconcile(world.ctx, SESSION)
+    assert world.cluster.created == ["fix"]
+
+
+async def test_stalled_again_for_the_same_reason_is_told_once(world: World) -> None:
+    source = [{"configMapRef": {"name": "absent"}}]
+    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix", envFrom=source))
+    for _ in range(3):
+        assert await agentsession.reconcile(world.ctx, SESSION) == 10
+    assert [event["reason"] for event in world.cluster.events] == ["ConfigMapNotFound"]
+    assert len(world.cluster.statuses) == 1
