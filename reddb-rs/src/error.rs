@@ -35,6 +35,8 @@ pub enum CommandError {
         group: String,
         suffix: &'static str,
     },
+    #[error("NOGROUP No such consumer group '{group}' for key name '{key}'")]
+    NoGroupForKey { key: String, group: String },
     #[error("BUSYGROUP Consumer Group name already exists")]
     BusyGroup,
     #[error("NOAUTH Authentication required.")]

@@ -164,7 +164,9 @@ mod tests {
 
     use super::*;
 
-    fn words(input: &[u8]) -> Result<Option<(Vec<Vec<u8>>, usize)>, ProtocolError> {
+    type Words = (Vec<Vec<u8>>, usize);
+
+    fn words(input: &[u8]) -> Result<Option<Words>, ProtocolError> {
         let mut args = ArgRanges::new();
         let used = parse(input, &mut args, &Limits::default())?;
         Ok(used.map(|used| {

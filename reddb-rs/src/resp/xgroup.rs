@@ -189,7 +189,10 @@ pub fn require_group<'a>(
     stream
         .groups
         .get(group)
-        .ok_or_else(|| no_group(key, group, ""))
+        .ok_or_else(|| CommandError::NoGroupForKey {
+            key: String::from_utf8_lossy(key).into_owned(),
+            group: String::from_utf8_lossy(group).into_owned(),
+        })
 }
 
 pub fn no_group(key: &[u8], group: &[u8], suffix: &'static str) -> CommandError {

@@ -129,14 +129,14 @@ fn deliver_new(
     let Some(&(last, _)) = entries.last() else {
         return false;
     };
-    let holes_ahead = edit.stream.max_deleted_id > group.last_delivered;
-    read = match read {
-        Some(read) if !holes_ahead => Some(read + entries.len() as u64),
-        _ => edit.stream.entries_read_at(last),
-    };
     begin_stream(reply, key);
     reply.array(entries.len());
     for (id, fields) in &entries {
+        let holes_ahead = edit.stream.max_deleted_id >= *id;
+        read = match read {
+            Some(read) if !holes_ahead => Some(read + 1),
+            _ => edit.stream.entries_read_at(*id),
+        };
         reply_entry(reply, *id, fields);
         if !reader.noack {
             let row = PendingRow {

@@ -1,0 +1,182 @@
+//! A real server, started for a test and killed with it, and plain clients for it.
+
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use reddb::resp::reply::{push_array, push_bulk};
+use reddb::resp::value::RespValue;
+
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Server {
+    process: Child,
+    pub resp_port: u16,
+    pub http_port: u16,
+}
+
+impl Server {
+    /// Starts the binary on `directory` and returns once it serves.
+    pub fn start(directory: &Path) -> Self {
+        let token_file = directory.join("token");
+        std::fs::write(&token_file, TOKEN).unwrap();
+        let (resp_port, http_port) = (free_port(), free_port());
+        let mut process = Command::new(env!("CARGO_BIN_EXE_reddb"))
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(directory.join("data"))
+            .arg("--token-file")
+            .arg(&token_file)
+            .args(["--resp-listen", &format!("127.0.0.1:{resp_port}")])
+            .args(["--http-listen", &format!("127.0.0.1:{http_port}")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("\"serving\"") {
+            line.clear();
+            assert!(
+                log.read_line(&mut line).unwrap() > 0,
+                "the server ended before it served"
+            );
+        }
+        // Whatever it logs later must not fill the pipe.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Self {
+            process,
+            resp_port,
+            http_port,
+        }
+    }
+
+    /// SIGKILL: no chance to finish anything.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// SIGTERM; returns whether the server ended well.
+    pub fn stop(&mut self) -> bool {
+        let pid = self.process.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        self.process.wait().unwrap().success()
+    }
+
+    pub fn client(&self) -> Client {
+        let mut client = self.stranger();
+        assert_eq!(
+            client.call(&["AUTH", TOKEN]),
+            RespValue::Simple("OK".into())
+        );
+        client
+    }
+
+    /// A client without a token.
+    pub fn stranger(&self) -> Client {
+        let stream = TcpStream::connect(("127.0.0.1", self.resp_port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client {
+            stream,
+            input: Vec::new(),
+        }
+    }
+
+    /// One HTTP request; `None` if the connection broke. Status and body otherwise.
+    pub fn http(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: &[u8],
+    ) -> Option<(u16, Vec<u8>)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http_port)).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: reddb\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\
+             Content-Type: application/json\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        stream.write_all(body).ok()?;
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).ok()?;
+        let end = reply.windows(4).position(|window| window == b"\r\n\r\n")?;
+        let status = std::str::from_utf8(&reply[..end])
+            .ok()?
+            .split(' ')
+            .nth(1)?
+            .parse()
+            .ok()?;
+        Some((status, reply[end + 4..].to_vec()))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+pub struct Client {
+    pub stream: TcpStream,
+    input: Vec<u8>,
+}
+
+impl Client {
+    /// Runs a command that must be answered.
+    pub fn call(&mut self, args: &[&str]) -> RespValue {
+        self.try_call(args).expect("the server answers")
+    }
+
+    /// `None`: the connection broke before the reply.
+    pub fn try_call(&mut self, args: &[&str]) -> Option<RespValue> {
+        let mut wire = Vec::new();
+        push_array(&mut wire, args.len());
+        for arg in args {
+            push_bulk(&mut wire, arg.as_bytes());
+        }
+        self.stream.write_all(&wire).ok()?;
+        self.receive()
+    }
+
+    /// The next reply.
+    pub fn receive(&mut self) -> Option<RespValue> {
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            if let Some((value, used)) = RespValue::decode(&self.input) {
+                self.input.drain(..used);
+                return Some(value);
+            }
+            match self.stream.read(&mut chunk) {
+                Ok(0) | Err(_) => return None,
+                Ok(length) => self.input.extend_from_slice(&chunk[..length]),
+            }
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
