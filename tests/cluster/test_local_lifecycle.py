@@ -1,0 +1,278 @@
+"""The local provider for real: a cluster that works, survives violence, and leaves nothing behind.
+
+What it leaves is looked for by what belongs to one cluster alone (its PID namespace, cgroup, link, folder), since
+other clusters may come and go on the same machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.cluster.kubectl import kubectl
+from tools.cluster.local import cgroups
+from tools.cluster.local.layout import Layout
+from tools.cluster.local.provider import LocalProvider, Record
+from tools.cluster.provider import Cluster
+from tools.common import paths
+from tools.common.process import run
+from tools.images import store
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(
+        os.geteuid() != 0 or sys.platform != "linux", reason="the local provider needs root on Linux"
+    ),
+]
+
+WORKLOAD = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: worker}
+spec:
+  securityContext: {runAsNonRoot: true, fsGroup: 1000, seccompProfile: {type: RuntimeDefault}}
+  volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
+  containers:
+    - name: worker
+      image: localhost/dspy-agent/sandbox-python:0.1.0
+      imagePullPolicy: Never
+      command: [sh, -c, "echo written > /data/file && cat /data/file && exec python3 -m http.server 8000 -d /data"]
+      readinessProbe: {tcpSocket: {port: 8000}, periodSeconds: 1}
+      securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+      volumeMounts: [{name: data, mountPath: /data}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: glutton}
+spec:
+  restartPolicy: Never
+  containers:
+    - name: glutton
+      image: localhost/dspy-agent/sandbox-python:0.1.0
+      imagePullPolicy: Never
+      command: [python3, -c, "b'x' * (256 << 20)"]
+      resources: {limits: {memory: 32Mi}}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Traces:
+    """What one running cluster is recognised by on the host."""
+
+    record: Record
+    pid_namespace: str
+    folder: Path
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> Traces:
+        record = Record.load(cluster.folder)
+        assert record is not None
+        return cls(record, os.readlink(f"/proc/{supervisor(record)}/ns/pid"), cluster.folder)
+
+    @property
+    def layout(self) -> Layout:
+        return self.record.layout
+
+    def left(self) -> list[str]:
+        """Everything of the cluster that is still on the host."""
+        found = [f"process {pid}" for pid in processes_in(self.pid_namespace)]
+        found += [
+            f"mount {line}"
+            for line in Path("/proc/mounts").read_text().splitlines()
+            if str(self.folder) in line
+        ]
+        found += [f"cgroup {path}" for path in cgroup_folders(self.layout)]
+        if (Path("/sys/class/net") / self.layout.link).exists():
+            found.append(f"link {self.layout.link}")
+        rules = run(["iptables-save"])
+        if f"dspy-agent {self.layout.name}" in rules:
+            found.append("packet-filter rule")
+        if self.folder.exists():
+            found.append(f"folder {self.folder}")
+        return found
+
+
+def cgroup_folders(layout: Layout) -> list[Path]:
+    return [path for each in cgroups.hierarchies() if (path := each / layout.cgroup).exists()]
+
+
+def processes_in(pid_namespace: str) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(folder / "ns" / "pid") == pid_namespace:
+                found.append(int(folder.name))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # ended while we looked, or never ours
+            continue
+    return found
+
+
+def supervisor(record: Record) -> int:
+    """The first process of the cluster's PID namespace, as the host numbers it."""
+    parent = record.parent.pid
+    return int(Path(f"/proc/{parent}/task/{parent}/children").read_text())
+
+
+def wait_for_end(pid: int) -> None:
+    """A process that is not our child: its pidfd becomes readable when it ends."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([pidfd], [], [], 30)[0], f"process {pid} did not end"
+    finally:
+        os.close(pidfd)
+
+
+def tool(*arguments: str) -> str:
+    return run([sys.executable, "-m", "tools.cluster", *arguments], cwd=paths.REPOSITORY, timeout_seconds=180)
+
+
+Up = Callable[[str], Cluster]
+
+
+@pytest.fixture
+def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
+    """Bring clusters up by name; they are removed afterwards, whatever happened."""
+    verdict = LocalProvider().verdict()
+    assert verdict.usable, verdict.reason
+    monkeypatch.setenv("DSPY_STATE", str(tmp_path))
+    names = []
+
+    def bring_up(name: str) -> Cluster:
+        names.append(name)
+        tool("up", "--name", name, "--provider", "local")
+        return Cluster(name, tmp_path / name)
+
+    yield bring_up
+    for name in names:
+        tool("down", "--name", name)
+
+
+def test_a_cluster_runs_pods_and_leaves_nothing(up: Up) -> None:
+    cluster = up("works")
+    traces = Traces.of(cluster)
+    assert traces.left()
+    assert store.latest("sandbox-python").exists(), (
+        "`python3 -m tools.images build sandbox-python` makes the image"
+    )
+    tool("load", "--name", "works", "sandbox-python")
+    kubectl(cluster.kubeconfig, "apply", "-f", "-", stdin=WORKLOAD)
+    kubectl(
+        cluster.kubeconfig, "wait", "--for=condition=Ready", "--timeout=60s", "pod/worker", timeout_seconds=70
+    )
+
+    assert kubectl(cluster.kubeconfig, "logs", "worker").startswith("written")
+    resolved = kubectl(cluster.kubeconfig, "exec", "worker", "--", "getent", "hosts", "kubernetes.default")
+    assert str(traces.layout.api_service_address) in resolved
+    assert kubectl(cluster.kubeconfig, "exec", "worker", "--", "id", "-u").strip() == "1000"
+    assert forwarded_file(cluster) == "written\n"
+    kubectl(cluster.kubeconfig, "wait", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s", "pod/glutton",
+            timeout_seconds=70)  # fmt: skip
+    reason = "{.status.containerStatuses[0].state.terminated.reason}"
+    assert kubectl(cluster.kubeconfig, "get", "pod", "glutton", f"--output=jsonpath={reason}") == "OOMKilled"
+
+    tool("down", "--name", "works")
+    assert traces.left() == []
+    tool("down", "--name", "works")  # once more is no error
+
+
+def forwarded_file(cluster: Cluster) -> str:
+    """Fetch the worker's file through `kubectl port-forward`, which tells its port on stdout."""
+    command = [
+        str(paths.tool("kubectl")),
+        f"--kubeconfig={cluster.kubeconfig}",
+        "port-forward",
+        "pod/worker",
+        ":8000",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
+        assert forward.stdout is not None
+        port = forward.stdout.readline().split("->")[0].rpartition(":")[2].strip()
+        fetched = run(
+            ["curl", "--silent", "--noproxy", "*", f"http://127.0.0.1:{port}/file"], timeout_seconds=20
+        )
+        forward.terminate()
+    return fetched
+
+
+def test_a_killed_kubelet_is_started_again(up: Up) -> None:
+    cluster = up("kubelet")
+    (old,) = programs(cluster, "kubelet")
+    kill_and_wait(old)
+    kubectl(
+        cluster.kubeconfig,
+        "run",
+        "pause",
+        "--image=localhost/dspy-agent/pause:3",
+        "--image-pull-policy=Never",
+    )
+    kubectl(
+        cluster.kubeconfig, "wait", "--for=condition=Ready", "--timeout=60s", "pod/pause", timeout_seconds=70
+    )
+    (new,) = programs(cluster, "kubelet")
+    assert new != old
+
+
+def programs(cluster: Cluster, name: str) -> list[int]:
+    return [
+        pid
+        for pid in processes_in(Traces.of(cluster).pid_namespace)
+        if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/" + name.encode())
+    ]
+
+
+@pytest.mark.parametrize("victim", ["supervisor", "parent"])
+def test_up_and_down_cope_with_a_killed_cluster(up: Up, victim: str) -> None:
+    first = Traces.of(up("killed"))
+    children = processes_in(first.pid_namespace)
+    kill_and_wait(supervisor(first.record) if victim == "supervisor" else first.record.parent.pid)
+    for pid in children:
+        wait_for_end(pid)
+    assert processes_in(first.pid_namespace) == []
+
+    second = Traces.of(up("killed"))
+    assert second.pid_namespace != first.pid_namespace
+    kill_and_wait(supervisor(second.record))
+    tool("down", "--name", "killed")
+    assert second.left() == []
+
+
+def kill_and_wait(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    wait_for_end(pid)
+
+
+def test_clusters_stand_side_by_side(up: Up) -> None:
+    one, other = up("one"), up("other")
+    traces = Traces.of(one)
+    assert not traces.layout.network.overlaps(Traces.of(other).layout.network)
+    tool("up", "--name", "one")  # is up: nothing happens
+    assert Traces.of(one) == traces
+    tool("down", "--name", "one")
+    assert traces.left() == []
+    assert LocalProvider().running(other)
+
+
+def test_nat_is_removed_with_its_cluster(up: Up, tmp_path: Path) -> None:
+    tool("up", "--name", "nat", "--provider", "local", "--nat")
+    cluster = up("nat")  # is up already; registers it for removal
+    traces = Traces.of(cluster)
+    assert any("rule" in trace for trace in traces.left())
+    tool("down", "--name", "nat")
+    assert traces.left() == []
