@@ -45,7 +45,7 @@ func serve(ctx context.Context, c *config.Config) error {
 	}
 	pool, err := runner.NewPool(runner.Options{
 		Targets: c.RunnerTargets, Token: c.RunnerToken,
-		CheckInterval: time.Second, ResolveEvery: 5 * time.Second, MaxIdlePerHost: c.Workers,
+		CheckInterval: time.Second, CheckTimeout: 5 * time.Second, ResolveEvery: 5 * time.Second, MaxIdlePerHost: c.Workers,
 	}, log)
 	if err != nil {
 		return fmt.Errorf("--runners: %w", err)

@@ -18,6 +18,7 @@ type Options struct {
 	Targets        []string // base URLs; dns+http://name:port stands for every address of the name
 	Token          string
 	CheckInterval  time.Duration // between two health checks of a runner
+	CheckTimeout   time.Duration // of one; generous, for a machine full of commands answers late
 	ResolveEvery   time.Duration // between two look-ups of the names
 	MaxIdlePerHost int
 }

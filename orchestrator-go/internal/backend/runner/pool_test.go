@@ -26,7 +26,7 @@ const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 func start(t *testing.T, token string, targets ...string) *runner.Pool {
 	pool, err := runner.NewPool(runner.Options{
-		Targets: targets, Token: token, CheckInterval: 50 * time.Millisecond, ResolveEvery: 50 * time.Millisecond, MaxIdlePerHost: 16,
+		Targets: targets, Token: token, CheckInterval: 50 * time.Millisecond, CheckTimeout: 5 * time.Second, ResolveEvery: time.Second, MaxIdlePerHost: 16,
 	}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

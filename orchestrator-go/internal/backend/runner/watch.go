@@ -33,9 +33,9 @@ func every(ctx context.Context, interval time.Duration, do func(context.Context)
 	}
 }
 
-// check asks every runner at once; one that does not answer within the interval failed.
+// check asks every runner at once; one that does not answer in time failed.
 func (p *Pool) check(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, p.opt.CheckInterval)
+	ctx, cancel := context.WithTimeout(ctx, p.opt.CheckTimeout)
 	defer cancel()
 	p.mu.Lock()
 	endpoints := slices.Clone(p.endpoints)

@@ -14,15 +14,15 @@ import (
 
 const (
 	lease    = 300 * time.Millisecond
-	patience = 10 * time.Second
+	patience = 30 * time.Second
 )
 
 // nobody is what a process that holds nothing answers.
 func nobody(string) bool { return false }
 
-// Run checks a queue on a store. Each test has keys of its own; open makes a further consumer of them.
+// Run checks a queue on a store. Each test has keys of its own.
 func Run(t *testing.T, server *Server) {
-	for name, test := range map[string]func(*testing.T, func() *queue.Redis){
+	for name, test := range map[string]func(*testing.T, opener){
 		"a task goes from Queued to its outcome":         lifecycle,
 		"a batch keeps its order":                        batch,
 		"one idempotency key is one task":                idempotency,
@@ -45,14 +45,26 @@ func Run(t *testing.T, server *Server) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			prefix := fmt.Sprintf("test/%s/%d/", t.Name(), time.Now().UnixNano())
-			test(t, func() *queue.Redis { return open(t, server, prefix) })
+			test(t, func(change ...func(*queue.Options)) *queue.Redis {
+				opt := queue.Options{Prefix: prefix, Lease: lease, ResultTTL: time.Minute, DeadTTL: time.Minute}
+				for _, c := range change {
+					c(&opt)
+				}
+				return open(t, server, opt)
+			})
 		})
 	}
 }
 
-func open(t *testing.T, server *Server, prefix string) *queue.Redis {
+// opener makes a further consumer of a test's keys.
+type opener func(change ...func(*queue.Options)) *queue.Redis
+
+// longLease is for what must not expire, however slow the machine is.
+func longLease(o *queue.Options) { o.Lease = time.Hour }
+
+func open(t *testing.T, server *Server, opt queue.Options) *queue.Redis {
 	db := server.Client()
-	q, err := queue.NewRedis(db, queue.Options{Prefix: prefix, Lease: lease, ResultTTL: time.Second, DeadTTL: time.Minute})
+	q, err := queue.NewRedis(db, opt)
 	check(t, err)
 	check(t, q.Open(t.Context()))
 	t.Cleanup(func() {
@@ -133,7 +145,7 @@ func expect(t *testing.T, q *queue.Redis, id string, state queue.State, attempts
 	return task
 }
 
-func lifecycle(t *testing.T, open func() *queue.Redis) {
+func lifecycle(t *testing.T, open opener) {
 	q := open()
 	ids := submit(t, q, queue.Spec{Argv: []string{"/bin/echo", "a b"}, Env: map[string]string{"K": "v"}, TimeoutMS: 5})
 	expect(t, q, ids[0], queue.Queued, 0)
@@ -161,7 +173,7 @@ func lifecycle(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func batch(t *testing.T, open func() *queue.Redis) {
+func batch(t *testing.T, open opener) {
 	q := open()
 	specs := make([]queue.Spec, 500)
 	for i := range specs {
@@ -177,7 +189,7 @@ func batch(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func idempotency(t *testing.T, open func() *queue.Redis) {
+func idempotency(t *testing.T, open opener) {
 	q, other := open(), open()
 	spec := queue.Spec{Argv: []string{"/bin/true"}, IdempotencyKey: "once", Class: queue.Short, MaxAttempts: 3}
 	var mu sync.Mutex
@@ -202,7 +214,7 @@ func idempotency(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func idempotencyConflict(t *testing.T, open func() *queue.Redis) {
+func idempotencyConflict(t *testing.T, open opener) {
 	q := open()
 	submit(t, q, queue.Spec{Argv: []string{"/bin/true"}, IdempotencyKey: "k"})
 	_, err := q.Enqueue(t.Context(), []queue.Submission{{Spec: queue.Spec{Argv: []string{"/bin/false"}, IdempotencyKey: "k"}}})
@@ -211,11 +223,11 @@ func idempotencyConflict(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func takeover(t *testing.T, open func() *queue.Redis) {
+func takeover(t *testing.T, open opener) {
 	q, other := open(), open()
 	submit(t, q, noop())
 	first := readOne(t, q)
-	if got, err := other.Reclaim(t.Context(), 10, nobody); err != nil || len(got) > 0 {
+	if got, err := open(longLease).Reclaim(t.Context(), 10, nobody); err != nil || len(got) > 0 {
 		t.Errorf("a fresh lease was taken over: %v, %v", got, err)
 	}
 	second := reclaim(t, other)
@@ -227,8 +239,8 @@ func takeover(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func renewed(t *testing.T, open func() *queue.Redis) {
-	q, other := open(), open()
+func renewed(t *testing.T, open opener) {
+	q, other := open(), open(func(o *queue.Options) { o.Lease = 10 * lease })
 	submit(t, q, noop(), noop())
 	kept, left := readOne(t, q), readOne(t, q)
 	var taken []queue.Lease
@@ -244,7 +256,7 @@ func renewed(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func renewalShows(t *testing.T, open func() *queue.Redis) {
+func renewalShows(t *testing.T, open opener) {
 	q, other := open(), open()
 	submit(t, q, noop())
 	lost := readOne(t, q)
@@ -260,7 +272,7 @@ func renewalShows(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func retry(t *testing.T, open func() *queue.Redis) {
+func retry(t *testing.T, open opener) {
 	q, other := open(), open()
 	submit(t, q, noop())
 	l := readOne(t, q)
@@ -276,7 +288,7 @@ func retry(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func release(t *testing.T, open func() *queue.Redis) {
+func release(t *testing.T, open opener) {
 	q, other := open(), open()
 	submit(t, q, noop())
 	l := readOne(t, q)
@@ -287,7 +299,7 @@ func release(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func firstOutcome(t *testing.T, open func() *queue.Redis) {
+func firstOutcome(t *testing.T, open opener) {
 	q, other := open(), open()
 	ids := submit(t, q, noop())
 	slow := readOne(t, q)
@@ -302,7 +314,7 @@ func firstOutcome(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func finishAgain(t *testing.T, open func() *queue.Redis) {
+func finishAgain(t *testing.T, open opener) {
 	q := open()
 	ids := submit(t, q, noop())
 	l := readOne(t, q)

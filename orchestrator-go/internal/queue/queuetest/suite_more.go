@@ -6,11 +6,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
-func cancelQueued(t *testing.T, open func() *queue.Redis) {
+func cancelQueued(t *testing.T, open opener) {
 	q := open()
 	ids := submit(t, q, noop(), noop())
 	for range 2 { // cancelling again is no error
@@ -24,7 +25,7 @@ func cancelQueued(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func cancelFinished(t *testing.T, open func() *queue.Redis) {
+func cancelFinished(t *testing.T, open opener) {
 	q := open()
 	ids := submit(t, q, noop())
 	finish(t, q, readOne(t, q), queue.Succeeded)
@@ -34,7 +35,7 @@ func cancelFinished(t *testing.T, open func() *queue.Redis) {
 	expect(t, q, ids[0], queue.Succeeded, 1)
 }
 
-func deadLetter(t *testing.T, open func() *queue.Redis) {
+func deadLetter(t *testing.T, open opener) {
 	q := open()
 	ids := submit(t, q, noop(), noop())
 	first, second := readOne(t, q), readOne(t, q)
@@ -61,7 +62,7 @@ func deadLetter(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func reviveOnce(t *testing.T, open func() *queue.Redis) {
+func reviveOnce(t *testing.T, open opener) {
 	q := open()
 	ids := submit(t, q, noop())
 	finish(t, q, readOne(t, q), queue.Dead)
@@ -84,7 +85,7 @@ func reviveOnce(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func listing(t *testing.T, open func() *queue.Redis) {
+func listing(t *testing.T, open opener) {
 	q := open()
 	specs := make([]queue.Spec, 600)
 	for i := range specs {
@@ -114,8 +115,8 @@ func listing(t *testing.T, open func() *queue.Redis) {
 	}
 }
 
-func expiry(t *testing.T, open func() *queue.Redis) {
-	q := open()
+func expiry(t *testing.T, open opener) {
+	q := open(func(o *queue.Options) { o.ResultTTL = time.Second })
 	ids := submit(t, q, noop())
 	finish(t, q, readOne(t, q), queue.Succeeded)
 	Eventually(t, patience, "the outcome is forgotten", func() bool {
@@ -124,7 +125,7 @@ func expiry(t *testing.T, open func() *queue.Redis) {
 	})
 }
 
-func trimming(t *testing.T, open func() *queue.Redis) {
+func trimming(t *testing.T, open opener) {
 	q := open()
 	submit(t, q, noop(), noop(), noop())
 	gone, held := readOne(t, q), readOne(t, q)
