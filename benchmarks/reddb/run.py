@@ -72,13 +72,35 @@ def redis(directory: Path, port: int) -> list[str]:
     """Command line of a Redis that fsyncs its log before it replies."""
     directory.mkdir()
     durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-    place = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(directory), "--logfile", str(directory / "log")]
+    place = [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--dir",
+        str(directory),
+        "--logfile",
+        str(directory / "log"),
+    ]
     return ["redis-server", *durable, *place, "--requirepass", TOKEN]
 
 
 def measure(port: int, requests: int, arguments: list[str]) -> float:
     """Requests per second that redis-benchmark reports."""
-    common = ["-p", str(port), "-a", TOKEN, "-c", "50", "-d", str(len(PAYLOAD)), "-r", "100000", "-n", str(requests)]
+    common = [
+        "-p",
+        str(port),
+        "-a",
+        TOKEN,
+        "-c",
+        "50",
+        "-d",
+        str(len(PAYLOAD)),
+        "-r",
+        "100000",
+        "-n",
+        str(requests),
+    ]
     command = ["redis-benchmark", *common, "--csv", *arguments]
     output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
     rows = list(csv.DictReader(io.StringIO(output)))
@@ -97,7 +119,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--reddb", default=os.environ.get("REDDB_BIN", "dist/bin/reddb"))
-    parser.add_argument("--dir", default=None, help="where both servers keep their data (default: the temporary directory)")
+    parser.add_argument(
+        "--dir", default=None, help="where both keep their data (default: the temporary directory)"
+    )
     options = parser.parse_args()
     load_before = os.getloadavg()[0]
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in LOADS}
@@ -113,11 +137,14 @@ def main() -> None:
                 results[name].append(pair)
     version = subprocess.run(["redis-server", "--version"], check=True, capture_output=True, text=True).stdout
     print(f"RedDB (fsync) beside {version.split(' sha=')[0]} (appendfsync always), {options.rounds} rounds,")
-    print(f"{os.cpu_count()} cores, load average {load_before:.1f} before and {os.getloadavg()[0]:.1f} after.\n")
+    print(
+        f"{os.cpu_count()} cores, load average {load_before:.1f} before and {os.getloadavg()[0]:.1f} after.\n"
+    )
     print("| load | RedDB, requests/s | Redis, requests/s | ratio |\n|---|---|---|---|")
     for name, pairs in results.items():
         ratio = summary([a / b for a, b in pairs], ".2f")
-        print(f"| {name} | {summary([a for a, _ in pairs], ',.0f')} | {summary([b for _, b in pairs], ',.0f')} | {ratio} |")
+        ours_rps, theirs_rps = (summary(list(side), ",.0f") for side in zip(*pairs, strict=True))
+        print(f"| {name} | {ours_rps} | {theirs_rps} | {ratio} |")
 
 
 if __name__ == "__main__":

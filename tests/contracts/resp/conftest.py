@@ -43,7 +43,9 @@ COMMANDS = {"reddb": reddb_command, "redis": redis_command}
 
 
 @pytest.fixture(scope="session", params=list(COMMANDS))
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, int]]:
     """Name and port of a running server."""
     directory = tmp_path_factory.mktemp(request.param)
     port = free_port()
@@ -52,7 +54,9 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     try:
         # The client retries while the server starts: up to 10 s.
         retry = Retry(ConstantBackoff(0.05), 200)
-        with redis.Redis(port=port, password=TOKEN, retry=retry, retry_on_error=[redis.ConnectionError]) as probe:
+        with redis.Redis(
+            port=port, password=TOKEN, retry=retry, retry_on_error=[redis.ConnectionError]
+        ) as probe:
             assert probe.ping()
         yield request.param, port
     finally:
@@ -63,7 +67,9 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
 def client(request: pytest.FixtureRequest, server: tuple[str, int]) -> Iterator[redis.Redis]:
     """A client on an empty server, in both versions of the protocol."""
-    with redis.Redis(port=server[1], password=TOKEN, protocol=request.param, decode_responses=True) as connected:
+    with redis.Redis(
+        port=server[1], password=TOKEN, protocol=request.param, decode_responses=True
+    ) as connected:
         if keys := connected.keys("*"):
             connected.delete(*keys)
         yield connected

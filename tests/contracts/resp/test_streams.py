@@ -160,13 +160,19 @@ def test_consumers_and_lag(client: redis.Redis) -> None:
     assert client.xgroup_delconsumer("s", "g", "busy") == 3
     assert client.xpending("s", "g")["pending"] == 0
     assert client.xgroup_setid("s", "g", "1-0")
-    assert [entry_id for entry_id, _ in entries(client.xreadgroup("g", "c", {"s": ">"}))] == ["2-0", "3-0", "4-0"]
+    assert [entry_id for entry_id, _ in entries(client.xreadgroup("g", "c", {"s": ">"}))] == [
+        "2-0",
+        "3-0",
+        "4-0",
+    ]
 
 
 def test_a_blocked_group_read_gets_the_entry(client: redis.Redis, other: redis.Redis) -> None:
     client.xgroup_create("s", "g", id="$", mkstream=True)
     got: list[object] = []
-    reader = threading.Thread(target=lambda: got.append(client.xreadgroup("g", "c", {"s": ">"}, block=20_000)))
+    reader = threading.Thread(
+        target=lambda: got.append(client.xreadgroup("g", "c", {"s": ">"}, block=20_000))
+    )
     reader.start()
     other.xadd("s", {"n": "1"}, id="1-0")
     reader.join(timeout=20)
