@@ -9,6 +9,7 @@ import csv
 import io
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -123,6 +124,8 @@ def main() -> None:
         "--dir", default=None, help="where both keep their data (default: the temporary directory)"
     )
     options = parser.parse_args()
+    # Ends like Ctrl-C when a runner's time limit strikes, so that no server is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     load_before = os.getloadavg()[0]
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in LOADS}
     with ExitStack() as stack:
