@@ -95,12 +95,14 @@ class StreamLog:
         return cast(list[tuple[bytes, dict[bytes, bytes]]], entries)
 
     def _patiently(self, action: Callable[[], T], what: str) -> T:
-        try:
-            return patiently(action, (redis.ConnectionError, redis.TimeoutError), self._retry_seconds, what)
-        except StoreUnreachable as error:
-            if isinstance(error.__cause__, redis.AuthenticationError):
-                raise StoreRefused(f"RedDB refused the token: {error.__cause__}.") from error
-            raise
+        def attempt() -> T:
+            try:
+                return action()
+            except redis.AuthenticationError as error:
+                # redis-py counts it as a connection error, but waiting does not mend it.
+                raise StoreRefused(f"RedDB refused the token: {error}.") from error
+
+        return patiently(attempt, (redis.ConnectionError, redis.TimeoutError), self._retry_seconds, what)
 
 
 class BlobClient:

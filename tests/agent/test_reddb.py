@@ -1,0 +1,99 @@
+"""The event log and blobs on the real RedDB: durable, fenced, patient."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dspy_agent.clients.reddb import BlobClient, StreamLog
+from dspy_agent.clients.reddb_http import RedDbHttp
+from dspy_agent.core.events import Event
+from dspy_agent.core.journal import Journal
+from dspy_agent.errors import LogFenced, StoreRefused, StoreUnreachable, UsageError
+
+from tests.agent.services import TOKEN, RedDb, reddb
+
+pytestmark = pytest.mark.timeout(60)
+KEY = "session/n/s/u/events"
+
+
+@pytest.fixture
+def store(reddb_binary: Path, tmp_path: Path) -> Iterator[RedDb]:
+    service = reddb(reddb_binary, tmp_path)
+    service.start()
+    yield service
+    service.kill()
+
+
+def event(seq: int, word: str = "x") -> Event:
+    return Event(seq, "tool_call", "2026-01-01T00:00:00.000Z", 0.0, {"word": word})
+
+
+def test_events_come_back_in_order(store: RedDb) -> None:
+    log = StreamLog(store.resp_url, TOKEN, KEY)
+    for seq in range(1, 6):
+        log.append(event(seq))
+    assert [found.seq for found in log.read(2, 2)] == [3, 4]
+    assert Journal(log).seq == 5
+    with RedDbHttp(store.url, TOKEN) as http:
+        assert [found.seq for found in http.events(KEY, 3, 10)] == [4, 5]
+    log.close()
+
+
+def test_a_second_writer_is_fenced_off_but_a_repeated_append_is_not(store: RedDb) -> None:
+    log = StreamLog(store.resp_url, TOKEN, KEY)
+    log.append(event(1))
+    log.append(event(1))
+    with pytest.raises(LogFenced):
+        log.append(event(1, "other"))
+    assert len(log.read(0, 10)) == 1
+    log.close()
+
+
+def test_an_append_waits_through_a_kill_and_a_restart(store: RedDb) -> None:
+    log = StreamLog(store.resp_url, TOKEN, KEY, retry_seconds=30)
+    log.append(event(1))
+    store.kill()
+    appended = threading.Thread(target=log.append, args=(event(2),))
+    appended.start()
+    store.start()
+    appended.join()
+    assert [found.seq for found in log.read(0, 10)] == [1, 2]
+    log.close()
+
+
+def test_a_store_that_stays_away_is_unreachable(store: RedDb) -> None:
+    log = StreamLog(store.resp_url, TOKEN, KEY, retry_seconds=0.2)
+    blobs = BlobClient(store.url, TOKEN, retry_seconds=0.2)
+    store.kill()
+    with pytest.raises(StoreUnreachable, match="look at the reddb pod"):
+        log.append(event(1))
+    with pytest.raises(StoreUnreachable):
+        blobs.put(b"x")
+    log.close()
+    blobs.close()
+    store.start()
+
+
+def test_a_wrong_token_is_refused_at_once(store: RedDb) -> None:
+    log = StreamLog(store.resp_url, "wrong", KEY, retry_seconds=30)
+    with pytest.raises(StoreRefused):
+        log.append(event(1))
+    log.close()
+
+
+def test_blobs_are_found_by_their_hash(store: RedDb) -> None:
+    blobs = BlobClient(store.url, TOKEN)
+    digest = blobs.put(b"content")
+    assert digest == hashlib.sha256(b"content").hexdigest()
+    assert blobs.get(digest) == b"content"
+    with pytest.raises(StoreRefused):
+        blobs.get("0" * 64)
+    blobs.close()
+    with RedDbHttp(store.url, TOKEN) as http:
+        assert http.blob(digest) == b"content"
+        with pytest.raises(UsageError):
+            http.blob("0" * 64)

@@ -1,0 +1,148 @@
+"""`dspy-agent solve` as a person runs it: a process, the real runner, exit codes, and a work tree left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dspy_agent.local_runner import find_runner
+
+from tests.agent.conftest import BUGGY, CHECK, FIXED, write_files
+from tests.agent.scripted_endpoint import ScriptedEndpoint
+
+pytestmark = pytest.mark.timeout(120)
+CHECK_TEXT = f"{CHECK[0]} -c 'import last; assert last.last([1, 2]) == 2'"
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    server = ScriptedEndpoint(("127.0.0.1", 0), api_key="secret-key")
+    thread = server.serve_in_thread()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def command(repo: Path, *words: str, check: str = CHECK_TEXT) -> list[str]:
+    return [sys.executable, "-m", "dspy_agent.cli", "solve", "--repo", str(repo), "--check", check, *words]
+
+
+def llm(endpoint: ScriptedEndpoint) -> list[str]:
+    words = [
+        "--policy",
+        "llm",
+        "--endpoint",
+        endpoint.url,
+        "--model",
+        "scripted",
+        "--api-key-env",
+        "TEST_KEY",
+    ]
+    os.environ["TEST_KEY"] = "secret-key"
+    return words
+
+
+def run(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **environment}
+    )
+
+
+def test_solve_prints_the_diff_and_applies_on_request(
+    endpoint: ScriptedEndpoint, runner_binary: Path, repo: Path
+) -> None:
+    done = run(command(repo, *llm(endpoint)))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("diff --git a/last.py b/last.py")
+    assert "Solved (CheckPassed)" in done.stderr
+    assert (repo / "last.py").read_text() == BUGGY
+
+    (repo / "last.py").chmod(0o755)
+    done = run(command(repo, *llm(endpoint), "--apply", "--json"))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["outcome"], result["check_exit_code"], result["candidates_run"]) == ("Solved", 0, 1)
+    assert (repo / "last.py").read_text() == FIXED
+    assert (repo / "last.py").stat().st_mode & 0o777 == 0o755
+
+
+def test_unsolved_exits_1(endpoint: ScriptedEndpoint, runner_binary: Path, repo: Path) -> None:
+    done = run(command(repo, *llm(endpoint), "--budget-turns", "1", "--json"))
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["reason"] == "BudgetExhausted"
+
+
+@pytest.mark.parametrize(
+    ("check", "reason"), [("true", "CheckAlreadyPasses"), ("/no/such/check", "CheckCannotStart")]
+)
+def test_a_check_that_cannot_work_exits_2(runner_binary: Path, repo: Path, check: str, reason: str) -> None:
+    done = run(command(repo, "--json", check=check))
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--policy", "magic"], "choose one of: llm, search"),
+        (["--policy", "llm"], "--endpoint and --model"),
+        (
+            ["--policy", "llm", "--endpoint", "http://x", "--model", "m", "--api-key-env", "UNSET_KEY"],
+            "UNSET_KEY",
+        ),
+    ],
+)
+def test_usage_exits_2_and_names_the_flag(
+    runner_binary: Path, repo: Path, words: list[str], message: str
+) -> None:
+    done = run(command(repo, *words))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_runner_is_explained(repo: Path) -> None:
+    done = run(command(repo), DSPY_ENV_RUNNER="/no/such/env-runner")
+    assert done.returncode == 2
+    assert "DSPY_ENV_RUNNER" in done.stderr
+
+
+def test_a_relative_program_of_a_virtual_environment_is_found(
+    endpoint: ScriptedEndpoint, runner_binary: Path, repo: Path
+) -> None:
+    write_files(repo, {".venv/pyvenv.cfg": "", ".venv/bin/check": "#!/bin/sh\nexit 7\n"})
+    (repo / ".venv/bin/check").chmod(0o755)
+    done = run(command(repo, *llm(endpoint), "--json", check=".venv/bin/check"))
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["check_exit_code"] == 7
+
+
+def test_ctrl_c_leaves_no_runner_behind(runner_binary: Path, repo: Path, tmp_path: Path) -> None:
+    check = f"sh -c 'echo x > {tmp_path}/started; sleep 60'"
+    process = subprocess.Popen(
+        command(repo, check=check),
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "workspace ready" in line:
+            break
+    folder = next(tmp_path.glob("dspy-agent-*"))
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert not folder.exists()
+
+
+def test_the_runner_is_found_by_its_variable(runner_binary: Path) -> None:
+    assert find_runner() == runner_binary
