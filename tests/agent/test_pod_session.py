@@ -326,6 +326,11 @@ def test_an_unreachable_store_ends_the_session(pod: Pod) -> None:
     assert pod.ends() == ("Error", "StoreUnreachable")
 
 
+def test_an_error_is_told_even_when_the_store_is_gone(pod: Pod) -> None:
+    pod.log = BrokenLog(StoreUnreachable("RedDB did not answer."), after=3)
+    assert pod.ends(task=task(command=["true"])) == ("Error", "CheckAlreadyPasses")
+
+
 def test_a_fenced_session_stops_without_an_outcome(pod: Pod) -> None:
     pod.log = BrokenLog(LogFenced("Another agent wrote event 3."))
     with pytest.raises(LogFenced):

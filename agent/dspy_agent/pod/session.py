@@ -162,7 +162,11 @@ class PodSession:
         return Outcome(**last.data)
 
     def _failed(self, reason: str, message: str) -> Outcome:
-        journal, budget = self._open_journal()
-        outcome = Outcome("Error", reason, message, seconds=budget.seconds)
-        journal.abandon("session_finished", outcome.event_data())
+        """Recorded if the store answers; the termination message tells the outcome either way."""
+        try:
+            journal, budget = self._open_journal()
+            outcome = Outcome("Error", reason, message, seconds=budget.seconds)
+            journal.abandon("session_finished", outcome.event_data())
+        except (StoreUnreachable, StoreRefused):
+            return Outcome("Error", reason, message)
         return outcome
