@@ -99,7 +99,7 @@ mod tests {
         }
         fs::create_dir(home.path().join("tree/locked")).unwrap();
         fs::write(home.path().join("tree/locked/file"), "x").unwrap();
-        fs::set_permissions(home.path().join("tree/locked"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(home.path().join("tree/locked"), fs::Permissions::from_mode(0o000)).unwrap();
         remove_tree(&root, Path::new("tree")).unwrap();
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
         assert_eq!(fs::read_to_string(outside).unwrap(), "kept");
