@@ -116,7 +116,11 @@ def processes_in(pid_namespace: str) -> list[int]:
         try:
             if os.readlink(folder / "ns" / "pid") == pid_namespace:
                 found.append(int(folder.name))
-        except (FileNotFoundError, ProcessLookupError, PermissionError):  # ended while we looked, or never ours
+        except (
+            FileNotFoundError,
+            ProcessLookupError,
+            PermissionError,
+        ):  # ended while we looked, or never ours
             continue
     return found
 
@@ -137,6 +141,13 @@ def wait_for_end(pid: int) -> None:
         assert select.select([pidfd], [], [], 30)[0], f"process {pid} did not end"
     finally:
         os.close(pidfd)
+
+
+def wait_for_all(pid_namespace: str) -> None:
+    """Until the namespace has no process; the kernel kills them all once its first is dead, and none may survive."""
+    while remaining := processes_in(pid_namespace):
+        for pid in remaining:
+            wait_for_end(pid)
 
 
 def tool(*arguments: str) -> str:
@@ -240,11 +251,8 @@ def programs(cluster: Cluster, name: str) -> list[int]:
 @pytest.mark.parametrize("victim", ["supervisor", "parent"])
 def test_up_and_down_cope_with_a_killed_cluster(up: Up, victim: str) -> None:
     first = Traces.of(up("killed"))
-    children = processes_in(first.pid_namespace)
     kill_and_wait(supervisor(first.record) if victim == "supervisor" else first.record.parent.pid)
-    for pid in children:
-        wait_for_end(pid)
-    assert processes_in(first.pid_namespace) == []
+    wait_for_all(first.pid_namespace)
 
     second = Traces.of(up("killed"))
     assert second.pid_namespace != first.pid_namespace

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tools.cluster import fakenodes
 from tools.cluster.existing import ExistingProvider
@@ -16,11 +16,13 @@ from tools.cluster.kind import KindProvider
 from tools.cluster.local.provider import LocalProvider
 from tools.cluster.provider import Cluster, Options, Provider, by_name, choose
 from tools.common import paths
+from tools.common.lock import exclusive
 from tools.common.process import ToolError
 from tools.common.progress import Progress
 from tools.images.components import COMPONENTS
 from tools.images.store import archives_of
 
+Verb = Callable[[argparse.Namespace, Progress], None]
 DEFAULT_NAME = "dev"
 NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
@@ -46,6 +48,16 @@ def provider_of(target: Cluster) -> Provider:
     if not marker.exists():
         raise ToolError(f"There is no cluster {target.name}; `python3 -m tools.cluster up` makes one.")
     return by_name(providers(), marker.read_text().strip())
+
+
+def locked(verb: Verb) -> Verb:
+    """Let one command at a time change a cluster."""
+
+    def run(arguments: argparse.Namespace, progress: Progress) -> None:
+        with exclusive(paths.state() / f".{cluster(arguments.name).name}.lock", progress):
+            verb(arguments, progress)
+
+    return run
 
 
 def up(arguments: argparse.Namespace, progress: Progress) -> None:
@@ -148,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--provider", help="existing, kind or local, instead of the first that can work")
     verb.add_argument("--nat", action="store_true", help="local: let pods reach the network outside")
-    verb.set_defaults(run=up)
+    verb.set_defaults(run=locked(up))
     verbs.add_parser("down", parents=[named], help="remove the cluster and all it made").set_defaults(
         run=down
     )
@@ -165,10 +177,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="IMAGE",
         help="component name, or path of a docker archive (default: all)",
     )
-    verb.set_defaults(run=load)
+    verb.set_defaults(run=locked(load))
     verb = verbs.add_parser("fake-nodes", parents=[named], help="set the number of KWOK's fake nodes")
     verb.add_argument("count", type=int)
-    verb.set_defaults(run=fake_nodes)
+    verb.set_defaults(run=locked(fake_nodes))
     verb = verbs.add_parser(
         "logs", parents=[named], help="list the logs of the cluster's programs, or print one"
     )

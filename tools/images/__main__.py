@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from tools.common import paths
+from tools.common.lock import exclusive
 from tools.common.process import ToolError
 from tools.common.progress import Progress
 from tools.images import base, packages, store
@@ -16,8 +17,13 @@ from tools.images.components import Component, content_hash, lock_file, select, 
 
 def build(arguments: argparse.Namespace, progress: Progress) -> None:
     """Build what changed since it was last built."""
+    with exclusive(store.folder() / ".lock", progress):
+        build_changed(arguments.components, progress)
+
+
+def build_changed(names: list[str], progress: Progress) -> None:
     builder: Builder | None = None
-    for component in select(arguments.components):
+    for component in select(names):
         key = content_hash(component, base.BASE)
         archive = store.archive(component.name, key)
         if not archive.exists():

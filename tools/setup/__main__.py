@@ -7,6 +7,8 @@ import shutil
 import sys
 from collections.abc import Sequence
 
+from tools.common import paths
+from tools.common.lock import exclusive
 from tools.common.process import ToolError, run
 from tools.common.progress import Progress
 from tools.setup import debian, golang, languages, nodeimages
@@ -74,7 +76,9 @@ def main(argv: Sequence[str]) -> int:
         lacking = [thing.name for thing in things if not thing.present()]
         print("\n".join(f"missing: {name}" for name in lacking) or "everything is there")
         return 1 if lacking else 0
-    failures = install_missing(things, Progress())
+    progress = Progress()
+    with exclusive(paths.cache() / ".setup-lock", progress):
+        failures = install_missing(things, progress)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     return 1 if failures else 0
