@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
@@ -37,17 +38,21 @@ def main() -> None:
     try:
         made = settings.load(sys.argv[1:], os.environ)
     except errors.SettingsError as error:
-        sys.exit(f"dspy-operator: {error}")
+        print(f"dspy-operator: {error}", file=sys.stderr)
+        sys.exit(2)
     logs.configure(made.log_level)
     try:
         asyncio.run(operate(made))
     except errors.OperatorError as error:
         logger.error("the operator stops", extra={"error": str(error)})
         sys.exit(1)
+    except asyncio.CancelledError:
+        logger.info("stopped before the operator began to watch")
 
 
 async def operate(made: Settings) -> None:
     """Serves probes, waits for the CRDs, watches from the start and works as long as it leads."""
+    _end_on_signals()
     metrics = Metrics()
     async with Cluster(metrics.wrote) as cluster:
         ctx = Context(made, cluster, Store(), lambda: datetime.now(UTC))
@@ -73,6 +78,13 @@ async def operate(made: Settings) -> None:
             ]
             await _until_stopped(jobs, _watch(ctx, queue, made, watching))
             await _release(elector)
+
+
+def _end_on_signals() -> None:
+    """Until kopf puts its own handlers in place: process 1 of a container ignores signals that it does not handle."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, lambda: task.cancel() if task is not None else None)
 
 
 async def _lead(elector: Elector, queue: WorkQueue[Key], controller: Controller) -> None:
@@ -120,17 +132,23 @@ async def _release(elector: Elector) -> None:
 
 async def _crds(cluster: Cluster) -> None:
     """Waits until the apiserver serves our kinds: the CRDs' chart may be installed later than the operator's."""
-    told = False
+    told = ""
     while True:
-        missing = sorted(set(names.KINDS) - await cluster.served_kinds())
-        if not missing:
+        waits = await _missing(cluster)
+        if not waits:
             return
-        if not told:
-            logger.warning(
-                "waiting for CRDs: install the chart dspy-agent-crds", extra={"error": ", ".join(missing)}
-            )
-            told = True
+        if waits != told:
+            logger.warning(f"waiting for {waits}")
+            told = waits
         await asyncio.sleep(_CRD_POLL_S)
+
+
+async def _missing(cluster: Cluster) -> str:
+    try:
+        missing = sorted(set(names.KINDS) - await cluster.served_kinds())
+    except errors.UnavailableError as error:
+        return f"the apiserver: {error}"
+    return f"CRDs, install the chart dspy-agent-crds: {', '.join(missing)}" if missing else ""
 
 
 @contextlib.asynccontextmanager

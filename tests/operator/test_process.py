@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.charts.apiserver import Apiserver
@@ -154,3 +155,19 @@ def test_many_sessions_at_once_get_one_pod_each(kube: Kube, operator: OperatorPr
         kube.until_condition("agentsessions", name, "Reconciling")
     assert sorted(pod["metadata"]["name"] for pod in kube.list("pods")) == sorted(wanted)
     assert operator.writes() == {("create", "pods"): 40, ("patch", "agentsessions/status"): 40}
+
+
+def test_stopped_while_it_waits_for_the_crds(tmp_path: Path) -> None:
+    """Nothing answers at that address: the operator is far from watching, and still ends when told to."""
+    kubeconfig = tmp_path / "kubeconfig"
+    cluster = {"name": "t", "cluster": {"server": "http://127.0.0.1:1"}}
+    context = {"name": "t", "context": {"cluster": "t", "user": "t"}}
+    users = [{"name": "t", "user": {"token": "t"}}]
+    kubeconfig.write_text(
+        yaml.safe_dump({"current-context": "t", "contexts": [context], "clusters": [cluster], "users": users})
+    )
+    operator = OperatorProcess(kubeconfig, "nowhere", tmp_path)
+    operator.start()
+    assert operator.get("/readyz").json()["error"]["code"] == "NotReady"
+    assert operator.get("/healthz").status_code == 200
+    assert operator.stop() == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,19 @@ def test_wrong_settings_are_named(environ: dict[str, str], name: str, value: str
         environ[name] = value
     with pytest.raises(SettingsError, match=name):
         settings.load([], environ)
+
+
+def test_operator_ends_with_status_2_and_names_the_setting() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "dspy_operator"],
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "--namespace (DSPY_OPERATOR_NAMESPACE) is required" in ended.stderr
 
 
 def test_scoped_token_is_what_reddb_checks() -> None:

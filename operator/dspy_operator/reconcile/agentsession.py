@@ -37,13 +37,13 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
 async def _advance(ctx: Context, session: Object, pod: Object | None) -> View:
     finish = None if pod is None else view.finish_of(session, pod)
     if finish is not None:
-        return await _finish(ctx, session, finish, pod)
-    refuse_unsupported(session)
+        return view.finished(session, finish, pod)
     left_s = _shutdown_in_s(ctx, session)
     if left_s is not None and left_s <= 0:
         outcome = "Unsolved" if "task" in session["spec"] else None
         ended = Finish("ShutdownTimeReached", "spec.lifecycle.shutdownTime has passed.", outcome)
-        return await _finish(ctx, session, ended, pod)
+        return view.finished(session, ended, pod)
+    refuse_unsupported(session)
     if pod is not None and pods.phase(pod) in ("Failed", "Succeeded") and not pods.is_deleting(pod):
         # Not the agent's doing (that would be a finish): the pod is no use any more, and its name is needed.
         await ctx.cluster.delete_pod(pod)
@@ -69,16 +69,19 @@ async def _start(ctx: Context, session: Object) -> View:
     return view.observe(session, pod, ctx.now())
 
 
-async def _finish(ctx: Context, session: Object, finish: Finish, pod: Object | None) -> View:
-    ended = pod is not None and pods.ended(pod, names.CONTAINER_AGENT)
-    if pod is not None and not (ended and ended.exit_code == 0):
-        await ctx.cluster.delete_pod(pod)  # nothing in it would end by itself
-    return view.finished(session, finish, pod)
-
-
 async def _after_the_end(ctx: Context, session: Object) -> float | None:
+    pod = _pod_of(ctx, session)
+    if pod is not None and not _ends_by_itself(pod):
+        await ctx.cluster.delete_pod(pod)
     ttl_s = session["spec"].get("lifecycle", {}).get("ttlSecondsAfterFinished")
     return await expire(ctx, names.AGENT_SESSIONS, session, session["status"]["finishTime"], ttl_s)
+
+
+def _ends_by_itself(pod: Object) -> bool:
+    """Whether nothing need be done: the kubelet stops the sidecar after the agent. The pod stays for its logs."""
+    agent = pods.ended(pod, names.CONTAINER_AGENT)
+    over = pods.phase(pod) in ("Succeeded", "Failed") or pods.is_deleting(pod)
+    return over or (agent is not None and agent.exit_code == 0)
 
 
 async def _write(ctx: Context, session: Object, seen: View) -> float | None:
