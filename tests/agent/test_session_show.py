@@ -1,0 +1,72 @@
+"""`dspy-agent session-show` on the real RedDB; a script stands in for kubectl and its cluster."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dspy_agent.clients.reddb import BlobClient, StreamLog
+from dspy_agent.core.events import Event
+
+from tests.agent.conftest import ROOT, write_files
+from tests.agent.services import TOKEN, reddb
+
+pytestmark = pytest.mark.timeout(60)
+PATCH = "diff --git a/last.py b/last.py\n"
+KUBECTL = """#!{python}
+import json, sys, time
+words = sys.argv[1:]
+if words[0] == "port-forward":
+    print("Forwarding from 127.0.0.1:{port} -> 8082", flush=True)
+    time.sleep(60)
+if words[2] == "absent":
+    sys.exit('agentsessions "absent" not found')
+print(json.dumps({objects}[words[1]]))
+"""
+
+
+def test_the_story_of_a_session(reddb_binary: Path, tmp_path: Path) -> None:
+    store = reddb(reddb_binary, tmp_path)
+    store.start()
+    blobs = BlobClient(store.url, TOKEN)
+    reference = f"reddb://blobs/sha256/{blobs.put(PATCH.encode())}"
+    log = StreamLog(store.resp_url, TOKEN, "session/demo/s/u/events")
+    for seq, name in enumerate(("session_started", "check_before", "check_after"), 1):
+        value = json.loads((ROOT / f"contracts/events/examples/session-event.{name}.json").read_text())
+        log.append(Event(seq, name, value["time"], value["elapsed_seconds"], value["data"]))
+    log.close()
+    blobs.close()
+    objects = {
+        "agentsessions.dspyagent.io": {
+            "metadata": {"namespace": "demo", "name": "s", "uid": "u"},
+            "status": {"result": {"patchRef": reference}},
+        },
+        "secrets": {"data": {"token": base64.b64encode(TOKEN.encode()).decode()}},
+    }
+    port = store.url.rpartition(":")[2]
+    write_files(
+        tmp_path / "bin", {"kubectl": KUBECTL.format(python=sys.executable, port=port, objects=objects)}
+    )
+    (tmp_path / "bin/kubectl").chmod(0o755)
+
+    shown = show(tmp_path, "s")
+    assert shown.returncode == 0, shown.stderr
+    for part in ("session started", "The check before any change (exit code 1)", "IndexError", PATCH):
+        assert part in shown.stdout
+    assert show(tmp_path, "s", "--diff").stdout.strip() == PATCH.strip()
+    assert len(json.loads(show(tmp_path, "s", "--json").stdout)["events"]) == 3
+    missing = show(tmp_path, "absent")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert "not found" in missing.stderr
+    store.kill()
+
+
+def show(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "dspy_agent.cli", "session-show", *words, "-n", "demo"]
+    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=30, check=False)
