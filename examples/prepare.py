@@ -86,7 +86,9 @@ def workspace(bug: Bug, fixed: bool = False) -> dict[str, bytes]:
 def fetch(bug: Bug, fixed: bool = False) -> Path:
     """The wheel, from the cache or from the package index. Raises PrepareError when its hash is another."""
     version, name, digest = (
-        (bug.fixed_version, bug.fixed_wheel, bug.fixed_sha256) if fixed else (bug.version, bug.wheel, bug.sha256)
+        (bug.fixed_version, bug.fixed_wheel, bug.fixed_sha256)
+        if fixed
+        else (bug.version, bug.wheel, bug.sha256)
     )
     cache = Path(os.environ.get("DSPY_CACHE", Path.home() / ".cache/dspy-agent")) / "pypi"
     path = cache / name
@@ -99,7 +101,9 @@ def fetch(bug: Bug, fixed: bool = False) -> Path:
             os.replace(Path(folder) / name, path)
     actual = sha256(path.read_bytes()).hexdigest()
     if actual != digest:
-        raise PrepareError(f"{path} has sha256 {actual}, {bug.name} wants {digest}; delete the file and try again.")
+        raise PrepareError(
+            f"{path} has sha256 {actual}, {bug.name} wants {digest}; delete the file and try again."
+        )
     return path
 
 
@@ -138,7 +142,9 @@ def archive(files: Mapping[str, bytes]) -> bytes:
         lean = {path: content for path, content in files.items() if not _droppable(path)}
         packed = _pack(lean)
     if len(packed) > ARCHIVE_LIMIT_BYTES:
-        raise PrepareError(f"The workspace has {len(packed)} bytes packed; a ConfigMap holds {ARCHIVE_LIMIT_BYTES}.")
+        raise PrepareError(
+            f"The workspace has {len(packed)} bytes packed; a ConfigMap holds {ARCHIVE_LIMIT_BYTES}."
+        )
     return packed
 
 
@@ -171,7 +177,7 @@ def config_map(bug: Bug, namespace: str) -> str:
 
 def main() -> None:
     """Parse the command line; exit 2 with a sentence when the example cannot be laid out."""
-    parser = argparse.ArgumentParser(prog="python3 -m examples.prepare", description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(prog="python3 -m examples.prepare", description=__doc__.split("\n")[0])
     parser.add_argument("name", help=", ".join(names()))
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--out", type=Path, metavar="DIR", help="write the workspace into this new folder")

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from examples import prepare
 
@@ -54,15 +55,19 @@ def measure(name: str, python: str, seconds: int) -> Row:
     return Row(name, result["outcome"], count, result["seconds"], len(changed), place)
 
 
-def solve(repo: Path, python: str, seconds: int) -> dict[str, str]:
+def solve(repo: Path, python: str, seconds: int) -> dict[str, Any]:
     """What `dspy-agent solve --json` prints."""
-    command = shutil.which("dspy-agent", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    command = shutil.which(
+        "dspy-agent", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    )
     options = ["--repo", str(repo), "--check", f"{python} -m pytest -q test_regression.py", "--json"]
     options += ["--budget-seconds", str(seconds), "--protect", "test_regression.py"]
-    result = subprocess.run([command or "dspy-agent", "solve", *options], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [command or "dspy-agent", "solve", *options], capture_output=True, text=True, check=False
+    )
     if result.returncode == 2:
         raise subprocess.CalledProcessError(2, "dspy-agent solve", result.stdout, result.stderr)
-    values: dict[str, str] = json.loads(result.stdout)
+    values: dict[str, Any] = json.loads(result.stdout)
     return values
 
 
@@ -92,7 +97,10 @@ def changed_lines(patch: str) -> set[int]:
 
 def table(rows: list[Row]) -> str:
     """Markdown, with the solve rate below."""
-    lines = ["| bug | outcome | candidates | seconds | changed lines | upstream's fix |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| bug | outcome | candidates | seconds | changed lines | upstream's fix |",
+        "|---|---|---|---|---|---|",
+    ]
     lines += [
         f"| {row.name} | {row.outcome} | {row.tried or '-'} | {row.seconds:.1f} | {row.lines or '-'} | {row.place} |"
         for row in rows
@@ -116,7 +124,7 @@ def main() -> None:
     print(table(rows))
     if arguments.out:
         load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-        head = f"# Repair without a model\n\n{os.cpu_count()} cores, load {load}, budget {arguments.seconds} s each.\n\n"
+        head = f"# Repair without a model\n\n{os.cpu_count()} cores, load {load}, {arguments.seconds} s each.\n\n"
         arguments.out.write_text(head + table(rows) + "\n", encoding="utf-8")
 
 

@@ -16,7 +16,10 @@ def test_capital_is_lowered():
 
 
 def test_keys_of_dicts():
-    assert humps.camelize({"user_id": 1, "tags": [{"tag_name": "x"}]}) == {"userId": 1, "tags": [{"tagName": "x"}]}
+    assert humps.camelize({"user_id": 1, "tags": [{"tag_name": "x"}]}) == {
+        "userId": 1,
+        "tags": [{"tagName": "x"}],
+    }
 
 
 def test_one_letter():

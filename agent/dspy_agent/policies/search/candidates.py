@@ -39,7 +39,9 @@ class Candidate:
         return apply(self.source.text, self.edits)
 
 
-def candidates(places: Sequence[Place], hints: Hints, project: Project, weights: Weights) -> Iterator[Candidate]:
+def candidates(
+    places: Sequence[Place], hints: Hints, project: Project, weights: Weights
+) -> Iterator[Candidate]:
     """All candidates, in waves of places: within a wave by the ranker's score, ties by the order of generation."""
     seen: set[tuple[str, str, str]] = set()
     for start in range(0, len(places), PLACES_PER_WAVE):

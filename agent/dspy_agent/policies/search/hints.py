@@ -80,7 +80,9 @@ def _failing_functions(failed: Iterable[str], tests: Mapping[str, str]) -> list[
 
 def _expected_exceptions(function: ast.AST) -> Iterable[str]:
     for node in ast.walk(function):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("raises", "assertRaises"):
+        if not isinstance(node, ast.Call):
+            continue
+        if getattr(node.func, "attr", getattr(node.func, "id", "")) in ("raises", "assertRaises"):
             for argument in node.args[:1]:
                 yield from (
                     getattr(part, "id", "") or getattr(part, "attr", "")
@@ -96,9 +98,9 @@ def _words(function: ast.AST) -> Iterable[str]:
         if isinstance(node, ast.FunctionDef) and isinstance(node.body[0], ast.Expr)
     }
     for node in ast.walk(function):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            if 0 < len(node.value) <= 200:
-                yield node.value
+        value = node.value if isinstance(node, ast.Constant) and id(node) not in docstrings else None
+        if isinstance(value, str) and 0 < len(value) <= 200:
+            yield value
 
 
 def _changes(failure: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -51,7 +51,10 @@ def places(report: Mapping[str, Any], sources: Mapping[str, Source]) -> list[Pla
     frames = frame_distances(report["failures"])
     found: list[Place] = []
     for path, source in sources.items():
-        lines = {int(line): ochiai(*counts, failed) for line, counts in report["lines"].get(path, {}).items()}
+        lines = {
+            int(line): ochiai(here, passed, failed)
+            for line, (here, passed) in report["lines"].get(path, {}).items()
+        }
         found += _executed(source, lines, frames)
     found += _definitions(found, sources.values())
     return sorted(found, key=lambda place: (-place.score, place.source.path, place.statement.lineno))
@@ -85,7 +88,11 @@ def _executed(
 
 def own_line_numbers(statement: ast.stmt) -> range:
     """Lines of the statement less those of nested statements."""
-    bodies = [child.lineno for child in ast.walk(statement) if isinstance(child, ast.stmt) and child is not statement]
+    bodies = [
+        child.lineno
+        for child in ast.walk(statement)
+        if isinstance(child, ast.stmt) and child is not statement
+    ]
     bodies = [line for line in bodies if line > statement.lineno]
     return range(statement.lineno, min(bodies, default=(statement.end_lineno or statement.lineno) + 1))
 
@@ -125,7 +132,7 @@ def _constants(source: Source) -> Iterable[tuple[ast.stmt, list[str]]]:
     for statement in ast.walk(source.tree):
         if not isinstance(statement, ast.Assign | ast.AnnAssign) or source.function_of(statement) is not None:
             continue
-        targets = list(getattr(statement, "targets", [])) + [getattr(statement, "target", None)]
+        targets = [*getattr(statement, "targets", []), getattr(statement, "target", None)]
         names = [getattr(target, "id", "") for target in targets]
         if any(names):
             yield statement, [name for name in names if name]

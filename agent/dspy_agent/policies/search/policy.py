@@ -20,7 +20,9 @@ from dspy_agent.policies.search.rank import Weights, load_weights
 from dspy_agent.policies.search.screen import read_screening, screening_call
 from dspy_agent.policies.search.source import Source
 
-Steps = Generator[ToolCall, Observation, Any]
+Steps = Generator[
+    ToolCall, Observation, Any
+]  # a part of steps(); what it returns is said where it is defined
 
 MAX_FILES = 40
 BATCH = 400
@@ -45,11 +47,14 @@ class SearchPolicy:
             return report
         sources, tests = yield from _read_sources(report, task)
         if not sources:
-            return Finish("PolicyGaveUp", "No Python file outside the tests was executed by the failing tests.")
+            return Finish(
+                "PolicyGaveUp", "No Python file outside the tests was executed by the failing tests."
+            )
         suspicious = places(report, sources)
         hints = read_hints(report, tests)
         stream = candidates(suspicious, hints, index(sources.values()), self.weights)
-        return (yield from self._search(islice(stream, self.limit), report, context))
+        finish: Finish = yield from self._search(islice(stream, self.limit), report, context)
+        return finish
 
     def _search(self, stream: Iterator[Candidate], report: Mapping[str, Any], context: Context) -> Steps:
         """Screen batch after batch; of a batch's plausible patches verify the best and keep the first that passes."""
@@ -79,14 +84,20 @@ def _probe(task: Task) -> Steps:
         },
     )
     if not observation.ok:
-        return Finish("PolicyGaveUp", f"The check cannot be probed with {python}: {observation.value['message']}")
+        return Finish(
+            "PolicyGaveUp", f"The check cannot be probed with {python}: {observation.value['message']}"
+        )
     result = observation.value["results"][0]
     text = result["collected"].get(probe.SPECTRUM)
     if not text:
-        return Finish("PolicyGaveUp", "policy.search needs a check that runs Python tests; this one runs none.")
+        return Finish(
+            "PolicyGaveUp", "policy.search needs a check that runs Python tests; this one runs none."
+        )
     report: dict[str, Any] = json.loads(text)
     if not report["failed"]:
-        return Finish("PolicyGaveUp", "The check fails, but none of its tests does; there is nothing to start from.")
+        return Finish(
+            "PolicyGaveUp", "The check fails, but none of its tests does; there is nothing to start from."
+        )
     report["seconds"] = float(result["seconds"])
     report["arguments"] = _own_arguments(report)
     return report
@@ -155,6 +166,8 @@ def _verify(ranked: list[Candidate]) -> Steps:
 def _apply(chosen: Candidate, tried: int) -> Steps:
     observation = yield ToolCall("edit", {"path": chosen.path, "content": chosen.content()})
     if not observation.ok:
-        return Finish("PolicyGaveUp", f"The patch of {chosen.path} was refused: {observation.value['message']}")
+        return Finish(
+            "PolicyGaveUp", f"The patch of {chosen.path} was refused: {observation.value['message']}"
+        )
     where = f"{chosen.path}, line {chosen.line}"
     return Finish("Done", f"Changed {where} ({chosen.template}); {tried} candidates were tried.")

@@ -38,7 +38,9 @@ def index(sources: Iterable[Source]) -> Project:
 
 
 def _index_function(project: Project, source: Source, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    parameters = [argument.arg for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]]
+    parameters = [
+        argument.arg for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    ]
     if node.args.kwarg:
         parameters += _taken_keywords(node, node.args.kwarg.arg)
     owner = source.parents.get(node)

@@ -25,7 +25,9 @@ class Screened:
     decided: frozenset[int]
 
 
-def screening_call(batch: Sequence[Candidate], report: Mapping[str, Any], context: Context, seconds: float) -> ToolCall:
+def screening_call(
+    batch: Sequence[Candidate], report: Mapping[str, Any], context: Context, seconds: float
+) -> ToolCall:
     """A trial that runs the harness on the batch in one fork; `seconds` is how long the baseline took."""
     plan = {
         **{key: report[key] for key in ("mode", "directory", "sys_path", "modules")},
@@ -54,11 +56,15 @@ def screening_call(batch: Sequence[Candidate], report: Mapping[str, Any], contex
 
 def _entry(candidate: Candidate, outside: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     edits = [[edit.start, edit.end, edit.text] for edit in candidate.edits]
-    return {"path": candidate.path, "edits": edits, "function": swappable(candidate, outside.get(candidate.path, ()))}
+    return {
+        "path": candidate.path,
+        "edits": edits,
+        "function": swappable(candidate, outside.get(candidate.path, ())),
+    }
 
 
 def swappable(candidate: Candidate, imported: Sequence[int]) -> dict[str, Any] | None:
-    """The outermost function whose body holds every edit, unless it already ran during import (its lines in `imported`).
+    """The outermost function whose body holds every edit, unless it ran during import (its lines in `imported`).
 
     Such a function's code can be exchanged after collection; everything else has to be imported anew.
     """

@@ -32,9 +32,7 @@ class Source:
         self.tree = ast.parse(text)
         self.lines = text.splitlines(keepends=True)
         self.newline = "\r\n" if "\r\n" in text else "\n"
-        self.parents = {
-            child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
-        }
+        self.parents = {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
 
     @cached_property
     def _line_starts(self) -> list[int]:
@@ -67,7 +65,9 @@ class Source:
     @cached_property
     def definition_spans(self) -> list[tuple[int, int]]:
         """Whole-line spans of every function, method and top-level statement."""
-        nodes = [node for node in ast.walk(self.tree) if isinstance(node, FUNCTIONS) or node in self.tree.body]
+        nodes = [
+            node for node in ast.walk(self.tree) if isinstance(node, FUNCTIONS) or node in self.tree.body
+        ]
         spans = [self.span(node) for node in nodes]
         return [(self.line_start(start), self.line_end(end)) for start, end in spans]
 
@@ -99,7 +99,9 @@ class Source:
     def own_lines_before(self, statement: ast.stmt) -> bool:
         """Whether lines may be inserted before the statement: it starts its line and is no `elif`."""
         start, _ = self.span(statement)
-        return not self.text[self.line_start(start) : start].strip() and self.text[start : start + 4] != "elif"
+        return (
+            not self.text[self.line_start(start) : start].strip() and self.text[start : start + 4] != "elif"
+        )
 
     def indent(self, statement: ast.stmt) -> str:
         """The white space before the statement."""
@@ -165,14 +167,14 @@ def own_expressions(statement: ast.stmt) -> Iterator[ast.expr]:
         node = stack.pop()
         if isinstance(node, ast.expr):
             yield node
-        for child in ast.iter_child_nodes(node):
-            if not isinstance(child, ast.stmt):
-                stack.append(child)
+        stack += [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt)]
 
 
 def loaded_names(node: ast.AST) -> list[str]:
     """Names that the node reads, in order, each once."""
-    names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)]
+    names = [
+        part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)
+    ]
     return list(dict.fromkeys(names))
 
 
@@ -185,6 +187,8 @@ def local_names(function: Function | None) -> list[str]:
     parameters += [extra for extra in (arguments.vararg, arguments.kwarg) if extra]
     names = [parameter.arg for parameter in parameters]
     names += [
-        part.id for part in ast.walk(function) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+        part.id
+        for part in ast.walk(function)
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
     ]
     return list(dict.fromkeys(names))

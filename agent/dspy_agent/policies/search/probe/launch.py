@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# Runs in the user's interpreter (3.9 or newer), without this package.
 """Starts the check with the probe switched on: `python3 -S -E launch.py OUTPUT CHECK...`.
 
 Only environment variables change, so the check runs as its author wrote it, under whatever wrapper (`sh -c`, `env`,

@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# Runs in the user's interpreter (3.9 or newer), without this package.
 """Screens many candidates in one process: `python search_probe_harness.py PLAN RESULTS`.
 
 Starting Python and importing pytest costs far more than most tests, so that is done once; then every candidate gets a
@@ -40,7 +42,9 @@ def main():
 def prepare(plan):
     """Restore the check's own import path and load what it is known to load from the standard library."""
     plan.root = os.getcwd()
-    sys.path[:] = [os.path.join(plan.root, entry[2:]) if entry.startswith("@/") else entry for entry in plan.sys_path]
+    sys.path[:] = [
+        os.path.join(plan.root, entry[2:]) if entry.startswith("@/") else entry for entry in plan.sys_path
+    ]
     plan.sources = {}
     for path in plan.paths:
         with open(path, encoding="utf-8", newline="") as stream:
@@ -48,7 +52,13 @@ def prepare(plan):
     os.chdir(plan.directory)
     names = list(plan.modules)
     if plan.mode == "pytest":
-        names += ["pytest", "_pytest.assertion.rewrite", "_pytest.fixtures", "_pytest.python", "_pytest.terminal"]
+        names += [
+            "pytest",
+            "_pytest.assertion.rewrite",
+            "_pytest.fixtures",
+            "_pytest.python",
+            "_pytest.terminal",
+        ]
     for name in names:
         try:
             importlib.import_module(name)
@@ -68,12 +78,20 @@ class Screening:
     def run(self):
         """Until the candidates, the seconds or the wanted number of passes are used up."""
         positions = range(len(self.plan.candidates))
-        warm = [index for index in positions if self.plan.mode == "pytest" and self.plan.candidates[index]["function"]]
+        warm = [
+            index
+            for index in positions
+            if self.plan.mode == "pytest" and self.plan.candidates[index]["function"]
+        ]
         cold = [index for index in positions if index not in set(warm)]
         statuses = self.run_warm(warm, len(cold)) if warm else {}
-        again = [index for index in warm if statuses.get(index, UNSUITABLE if not statuses else None) == UNSUITABLE]
+        again = [
+            index for index in warm if statuses.get(index, UNSUITABLE if not statuses else None) == UNSUITABLE
+        ]
         passed = [index for index in warm if statuses.get(index) == 0]
-        self.run_cold([(index, False) for index in passed] + [(index, True) for index in sorted(cold + again)])
+        self.run_cold(
+            [(index, False) for index in passed] + [(index, True) for index in sorted(cold + again)]
+        )
 
     def report(self, index, outcome):
         """One JSON line, flushed at once: a harness that is cut short leaves what it had."""
@@ -88,7 +106,11 @@ class Screening:
         seconds = self.plan.seconds * (WARM_SHARE if others else 1.0)
         reading, writing = os.pipe()
         pool, statuses = Pool(1), {}
-        pool.start("warm", lambda: warm_server(self.plan, indexes, writing, seconds), seconds + self.plan.timeout + 10)
+        pool.start(
+            "warm",
+            lambda: warm_server(self.plan, indexes, writing, seconds),
+            seconds + self.plan.timeout + 10,
+        )
         os.close(writing)
         with os.fdopen(reading, encoding="utf-8") as lines:
             for line in lines:
@@ -125,6 +147,7 @@ def warm_server(plan, indexes, writing, seconds):
     import gc
 
     import pytest
+
     from search_probe_warm import Warm, functions, try_function
 
     stop = time.monotonic() + seconds
@@ -160,7 +183,9 @@ def run_candidate(plan, candidate, focused):
     path = os.path.join(plan.root, candidate["path"])
     patched = {path: apply(plan.sources[candidate["path"]], candidate["edits"])}
     serve(patched)
-    return {"pytest": run_pytest, "unittest": run_unittest, "script": run_script}[plan.mode](plan, patched, focused)
+    return {"pytest": run_pytest, "unittest": run_unittest, "script": run_script}[plan.mode](
+        plan, patched, focused
+    )
 
 
 def apply(source, edits):
@@ -228,7 +253,9 @@ def run_unittest(plan, patched, focused):
 
         unittest.TestCase.run = run
     if plan.arguments[:2] == ["-m", "unittest"]:
-        program = unittest.main(module=None, argv=["unittest", *plan.arguments[2:]], exit=False, failfast=True)
+        program = unittest.main(
+            module=None, argv=["unittest", *plan.arguments[2:]], exit=False, failfast=True
+        )
         return 0 if program.result.wasSuccessful() else 1
     return run_script(plan, patched, focused)
 

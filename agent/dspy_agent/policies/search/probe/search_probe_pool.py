@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# Runs in the user's interpreter (3.9 or newer), without this package.
 """Children of a forking server: started, timed, killed with whatever they left running, and reaped."""
 
 import os
@@ -74,5 +76,5 @@ def exit_status(work):
         return work()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except BaseException:  # noqa: BLE001 - whatever the candidate raises, it failed
+    except BaseException:  # whatever the candidate raises, it failed
         return 1

@@ -1,9 +1,12 @@
+# mypy: ignore-errors
+# Runs in the user's interpreter (3.9 or newer), without this package.
 """The pytest plugin of the probe, loaded through PYTEST_ADDOPTS."""
 
 import os
 import sys
 
 import pytest
+
 from search_probe_recorder import Recorder
 
 

@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# Runs in the user's interpreter (3.9 or newer), without this package.
 """Counts, per source line, how many passing and failing tests executed it, and keeps what the failures said.
 
 The result is aggregated here, inside the sandbox, so that its size depends on the code and not on the number of tests.

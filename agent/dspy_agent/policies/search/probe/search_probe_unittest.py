@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# Runs in the user's interpreter (3.9 or newer), without this package.
 """Records `python -m unittest`, scripts that call `unittest.main()`, and scripts without any tests."""
 
 import atexit

@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# Runs in the user's interpreter (3.9 or newer), without this package.
 """The fast way to screen a pytest candidate: collect once, then swap one function's code in a forked child.
 
 pytest's own start costs 50 to 100 ms, most tests take under one. It is only used for functions that did not run while
@@ -38,7 +40,9 @@ def functions():
         if isinstance(function, types.FunctionType):
             code = function.__code__
             if os.path.isabs(code.co_filename):
-                found.setdefault((os.path.realpath(code.co_filename), code.co_firstlineno), []).append(function)
+                found.setdefault((os.path.realpath(code.co_filename), code.co_firstlineno), []).append(
+                    function
+                )
     return found
 
 

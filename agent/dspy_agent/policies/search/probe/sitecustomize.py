@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# Runs in the user's interpreter (3.9 or newer), without this package.
 """Python imports this at its start: records the check when it is a plain script or `python -m unittest`.
 
 Under pytest the plugin `search_probe_pytest` records instead. Processes that the check starts are left alone.

@@ -13,6 +13,8 @@ from dspy_agent.policies.search.templates import (
 from dspy_agent.policies.search.templates.base import Proposal, Site, Template
 
 FAMILIES = (conditions, values, names, calls, strings, regexes, guards, statements)
-TEMPLATES: dict[str, Template] = {name: template for family in FAMILIES for name, template in family.TEMPLATES.items()}
+TEMPLATES: dict[str, Template] = {
+    name: template for family in FAMILIES for name, template in family.TEMPLATES.items()
+}
 
 __all__ = ["TEMPLATES", "Proposal", "Site", "Template"]

@@ -73,7 +73,18 @@ OPTIONAL: dict[str, tuple[int, tuple[tuple[str, float], ...]]] = {
     "escape": (2, (("True", 0.05),)),
 }
 WRAPPERS = ("str", "list", "tuple", "int", "float", "set", "len", "sorted", "abs", "bool", "dict", "repr")
-SUFFIXES = (".strip()", ".lower()", ".upper()", ".copy()", ".rstrip()", ".lstrip()", ".items()", ".decode()", ".encode()", "[0]")
+SUFFIXES = (
+    ".strip()",
+    ".lower()",
+    ".upper()",
+    ".copy()",
+    ".rstrip()",
+    ".lstrip()",
+    ".items()",
+    ".decode()",
+    ".encode()",
+    "[0]",
+)
 
 
 def sibling_calls(site: Site) -> Iterator[Proposal]:
@@ -108,32 +119,49 @@ def subscript_to_get(site: Site) -> Iterator[Proposal]:
     """`d[k]` to `d.get(k)` and back."""
     prior = 0.5 if site.hints.raised("KeyError") else 0.06
     for node in site.expressions:
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and not isinstance(node.slice, ast.Slice):
+        if (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.ctx, ast.Load)
+            and not isinstance(node.slice, ast.Slice)
+        ):
             value, key = site.operand(node.value), site.text(node.slice)
             yield site.replace(node, f"{value}.get({key})", prior)
             for default in ("''", "0", "[]", "{}", key):
                 yield site.replace(node, f"{value}.get({key}, {default})", prior * 0.6)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
-            if node.args:
-                yield site.replace(node, f"{site.text(node.func.value)}[{site.text(node.args[0])}]", 0.1)
+        method = node.func if isinstance(node, ast.Call) else None
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(method, ast.Attribute)
+            and method.attr == "get"
+            and node.args
+        ):
+            yield site.replace(node, f"{site.text(method.value)}[{site.text(node.args[0])}]", 0.1)
 
 
 def conversions(site: Site) -> Iterator[Proposal]:
     """A value wrapped: `str(x)`, `list(x)`, `x.strip()`; a conversion removed: `f(x)` to `x`, `x.m()` to `x`."""
     for node in site.expressions:
-        if isinstance(getattr(node, "ctx", ast.Load()), ast.Store | ast.Del) or isinstance(node, ast.Starred | ast.Slice):
+        if isinstance(getattr(node, "ctx", ast.Load()), ast.Store | ast.Del) or isinstance(
+            node, ast.Starred | ast.Slice
+        ):
             continue
         if isinstance(node, ast.Call):
             yield from _unwrapped(site, node)
         parent = site.source.parents.get(node)
         if isinstance(parent, ast.Call) and parent.func is node:
             continue
-        if isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript | ast.GeneratorExp | ast.BinOp):
+        if isinstance(
+            node, ast.Name | ast.Attribute | ast.Call | ast.Subscript | ast.GeneratorExp | ast.BinOp
+        ):
             yield from _wrapped(site, node)
 
 
 def _unwrapped(site: Site, node: ast.Call) -> Iterator[Proposal]:
-    if len(node.args) == 1 and not node.keywords and not isinstance(node.args[0], ast.GeneratorExp | ast.Starred):
+    if (
+        len(node.args) == 1
+        and not node.keywords
+        and not isinstance(node.args[0], ast.GeneratorExp | ast.Starred)
+    ):
         yield site.replace(node, site.operand(node.args[0]), 0.2)
     if isinstance(node.func, ast.Attribute) and not (isinstance(node.func.value, ast.Name) and node.args):
         yield site.replace(node, site.text(node.func.value), 0.15)

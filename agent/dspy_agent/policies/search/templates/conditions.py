@@ -42,9 +42,9 @@ def conditions_of(site: Site) -> list[ast.expr]:
             tests += node.values
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             tests.append(node.operand)
-    for node in ast.walk(site.statement):
-        if isinstance(node, ast.comprehension) and any(test in site.expressions for test in node.ifs):
-            tests += node.ifs
+    for part in ast.walk(site.statement):
+        if isinstance(part, ast.comprehension) and any(test in site.expressions for test in part.ifs):
+            tests += part.ifs
     if isinstance(site.statement, ast.Return) and isinstance(site.statement.value, ast.Compare | ast.BoolOp):
         tests.append(site.statement.value)
     return list(dict.fromkeys(tests))
@@ -63,10 +63,10 @@ def comparison_operators(site: Site) -> Iterator[Proposal]:
             if middle.count(token) != 1:
                 continue
             for text, prior in COMPARISONS[type(operator)]:
-                yield _in_gap(site, gap, middle.replace(token, text), prior)
+                yield _in_gap(gap, middle.replace(token, text), prior)
 
 
-def _in_gap(site: Site, gap: tuple[int, int], text: str, prior: float) -> Proposal:
+def _in_gap(gap: tuple[int, int], text: str, prior: float) -> Proposal:
     return Proposal((Edit(*gap, text),), prior)
 
 
@@ -76,7 +76,10 @@ def boolean_operators(site: Site) -> Iterator[Proposal]:
         if not isinstance(node, ast.BoolOp):
             continue
         old, new = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
-        texts = [site.operand(value) if isinstance(value, ast.BoolOp) else site.text(value) for value in node.values]
+        texts = [
+            site.operand(value) if isinstance(value, ast.BoolOp) else site.text(value)
+            for value in node.values
+        ]
         yield site.replace(node, "(" + f" {new} ".join(texts) + ")", 0.3)
         for index in range(len(texts)):
             kept = f" {old} ".join(texts[:index] + texts[index + 1 :])
@@ -152,7 +155,9 @@ def _sibling_conditions(site: Site, node: ast.expr) -> list[str]:
     texts = []
     for other in ast.walk(site.function):
         if isinstance(other, ast.Compare | ast.Call) and other is not node:
-            in_test = isinstance(site.source.parents.get(other), ast.If | ast.BoolOp | ast.While | ast.UnaryOp)
+            in_test = isinstance(
+                site.source.parents.get(other), ast.If | ast.BoolOp | ast.While | ast.UnaryOp
+            )
             if in_test and set(loaded_names(other)) & set(site.locals):
                 texts.append(site.text(other))
     return [text for text in dict.fromkeys(texts) if "\n" not in text][:GUARDS_PER_STATEMENT]
@@ -163,11 +168,12 @@ def isinstance_types(site: Site) -> Iterator[Proposal]:
     for node in site.expressions:
         if isinstance(node, ast.Call) and site.text(node.func) == "isinstance" and len(node.args) == 2:
             yield from _widen(site, node.args[1])
-        if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.left, ast.Call):
-            if site.text(node.left.func) == "type" and len(node.left.args) == 1:
-                subject, kind = site.text(node.left.args[0]), site.text(node.comparators[0])
-                no = "not " if isinstance(node.ops[0], ast.NotEq | ast.IsNot) else ""
-                yield site.replace(node, f"{no}isinstance({subject}, {kind})", 0.6)
+        if not (isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.left, ast.Call)):
+            continue
+        if site.text(node.left.func) == "type" and len(node.left.args) == 1:
+            subject, kind = site.text(node.left.args[0]), site.text(node.comparators[0])
+            no = "not " if isinstance(node.ops[0], ast.NotEq | ast.IsNot) else ""
+            yield site.replace(node, f"{no}isinstance({subject}, {kind})", 0.6)
 
 
 def _widen(site: Site, kinds: ast.expr) -> Iterator[Proposal]:

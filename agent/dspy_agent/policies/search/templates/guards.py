@@ -25,7 +25,12 @@ def early_exit(site: Site) -> Iterator[Proposal]:
         if rank >= 4:
             break
         base = 0.3 if name in site.hints.none_names else 0.15 if rank == 0 else 0.08
-        for predicate, weight in ((f"not {name}", 1.0), (f"{name} is None", 0.9), (name, 0.3), (f"{name} is not None", 0.3)):
+        for predicate, weight in (
+            (f"not {name}", 1.0),
+            (f"{name} is None", 0.9),
+            (name, 0.3),
+            (f"{name} is not None", 0.3),
+        ):
             for text, prior in exits:
                 yield _guard(site, predicate, text.replace("{name}", name), base * weight * prior)
 
@@ -61,7 +66,13 @@ def _exits(site: Site) -> list[tuple[str, float]]:
             if names <= known and "\n" not in site.text(node):
                 found.append(site.text(node))
     exits = [(text, 1.0) for text in list(dict.fromkeys(found))[:RETURNS]]
-    exits += [("return", 0.7), ("return {name}", 0.8), ("return ''", 0.5), ("return []", 0.4), ("return False", 0.4)]
+    exits += [
+        ("return", 0.7),
+        ("return {name}", 0.8),
+        ("return ''", 0.5),
+        ("return []", 0.4),
+        ("return False", 0.4),
+    ]
     if any(isinstance(parent, ast.For | ast.While) for parent in site.source.ancestors(site.statement)):
         exits += [("continue", 1.0), ("break", 0.6)]
     exits += [(f"raise {name}()", 1.0) for name in site.hints.expected[:2]]
@@ -92,7 +103,7 @@ def caught(site: Site) -> Iterator[Proposal]:
     for name in raised[:2]:
         for text in dict.fromkeys(exits):
             body = text.replace("{name}", site.read[0] if site.read else "None")
-            lines = [f"try:", f"    {site.text(site.statement)}", f"except {name}:", f"    {body}"]
+            lines = ["try:", f"    {site.text(site.statement)}", f"except {name}:", f"    {body}"]
             joined = (site.source.newline + indent).join(lines)
             if text != "raise":
                 yield site.replace(site.statement, joined, 0.12)
@@ -103,7 +114,10 @@ def _widened(site: Site, raised: list[str]) -> Iterator[Proposal]:
     for handler in site.statement.handlers:
         if handler.type is None:
             continue
-        present = [site.text(kind) for kind in (handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type])]
+        present = [
+            site.text(kind)
+            for kind in (handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type])
+        ]
         for name in [*raised, *CATCHABLE[:5]]:
             if name not in present:
                 prior = 0.6 if name in raised else 0.06
@@ -127,7 +141,11 @@ def mutable_default(site: Site) -> Iterator[Proposal]:
         return
     arguments = [*function.args.posonlyargs, *function.args.args]
     pairs = list(zip(reversed(arguments), reversed(function.args.defaults), strict=False))
-    pairs += [(name, value) for name, value in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True) if value]
+    pairs += [
+        (name, value)
+        for name, value in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+        if value
+    ]
     body = [statement for statement in function.body if not _is_docstring(statement)]
     for argument, value in pairs:
         empty = isinstance(value, ast.List | ast.Dict | ast.Set | ast.Call)

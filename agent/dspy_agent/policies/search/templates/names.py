@@ -51,7 +51,10 @@ def sibling_attributes(site: Site) -> Iterator[Proposal]:
             continue
         base = node.value
         if isinstance(base, ast.Name) and base.id not in ("self", "cls"):
-            alike = sorted(site.project.attributes.get(base.id, ()), key=lambda name: (-_similarity(name, node.attr), name))
+            alike = sorted(
+                site.project.attributes.get(base.id, ()),
+                key=lambda name: (-_similarity(name, node.attr), name),
+            )
             for name in [name for name in alike if name != node.attr][:NAMES_PER_USE]:
                 yield site.replace(node, f"{base.id}.{name}", 0.1 + 0.2 * _similarity(name, node.attr))
 

@@ -15,8 +15,13 @@ from dspy_agent.policies.search.templates.strings import relevance, string_const
 
 PATTERN = re.compile(r"\\[dwsbWDS.]|\[[^\]]+\]|\(\?|[)\]\w.][*+?]|^\^|\$$|\.\*|\.\+")
 CLASS = re.compile(r"\[\^?(?:\\.|[^\]\\])+\]")
-QUANTIFIED = re.compile(r"(?P<atom>\\.|\[(?:\\.|[^\]\\])+\]|\)|[\w.])(?P<quantifier>[*+?]|\{\d+(?:,\d*)?\})(?P<lazy>\??)")
-ATOM = re.compile(r"\\[^AZbBdws0-9]|\\[dws]|\[\^?(?:\\.|[^\]\\])+\]|\((?:[^()\\]|\\.)*\)|(?<!\\)\.")
+QUANTIFIED = re.compile(
+    r"(?P<atom>\\.|\[(?:\\.|[^\]\\])+\]|\)|[\w.])(?P<quantifier>[*+?]|\{\d+(?:,\d*)?\})(?P<lazy>\??)"
+)
+ATOM = re.compile(r"\\[^AZbBdws0-9]|\\[dws]|\[\^?(?:\\.|[^\]\\])+\]|(?<!\\)\.")
+GROUP = re.compile(r"\((?:[^()\\]|\\.)*\)")
+RANGES = ("a-z", "A-Z", "0-9", r"\s", r"\w")
+NARROWER = ((r"\d", "[0-9]"), (r"\w", "[a-zA-Z0-9_]"), (r"\s", r"[ \t]"), (r"\s", " "))
 ESCAPED = {".", "+", "*", "?", "(", ")", "|", "$", "^"}
 
 
@@ -84,32 +89,39 @@ def _quantifiers(body: str) -> Iterator[tuple[str, float]]:
 
 
 def _classes(site: Site, body: str) -> Iterator[tuple[str, float]]:
-    letters = list(dict.fromkeys(char for word in site.hints.words for char in word if not char.isalnum()))[:10]
-    for found in CLASS.finditer(body):
-        inner, end = found.group(), found.end()
-        for letter in dict.fromkeys([*letters, "-", "_", "."]):
-            if letter not in inner and letter not in "'\"\n":
-                escaped = "\\" + letter if letter in "]\\^-" else letter
-                yield body[: end - 1] + escaped + body[end - 1 :], 0.3
-        for letter in dict.fromkeys(char.swapcase() for char in inner if char.isalpha()):
-            if "-" not in inner and "\\" not in inner and letter not in inner:
-                yield body[: end - 1] + letter + body[end - 1 :], 0.25
-        for extra in ("a-z", "A-Z", "0-9", r"\s", r"\w"):
-            if extra not in inner:
-                yield body[: end - 1] + extra + body[end - 1 :], 0.15
-        for piece in re.finditer(r"\\.|.-.|[^\[\]^\\]", inner):
-            rest = inner[: piece.start()] + inner[piece.end() :]
-            if len(rest) > 2:
-                yield body[: found.start()] + rest + body[end:], 0.12
+    """Character classes made larger or smaller; the failing tests' punctuation first."""
+    signs = dict.fromkeys(char for word in site.hints.words for char in word if not char.isalnum())
+    letters = [char for char in dict.fromkeys([*list(signs)[:10], "-", "_", "."]) if char not in "'\"\n"]
+    classes = list(CLASS.finditer(body))
+    for found in classes:
+        for inner, prior in _class_variants(found.group(), letters):
+            yield body[: found.start()] + inner + body[found.end() :], prior
     for found in re.finditer(r"\\[wds]", body):
-        for letter in dict.fromkeys([*letters[:6], "-", "."]):
-            inside = any(part.start() < found.start() < part.end() for part in CLASS.finditer(body))
-            if not inside and letter not in "'\"\n":
-                escaped = "\\" + letter if letter in "]\\^-" else letter
-                yield body[: found.start()] + f"[{found.group()}{escaped}]" + body[found.end() :], 0.2
-    for old, new in ((r"\d", "[0-9]"), (r"\w", "[a-zA-Z0-9_]"), (r"\s", r"[ \t]"), (".", r"[^\n]"), (r"\s", " ")):
-        if old in body and old != ".":
+        if not any(part.start() < found.start() < part.end() for part in classes):
+            for letter in letters:
+                yield (
+                    body[: found.start()] + f"[{found.group()}{_escaped(letter)}]" + body[found.end() :],
+                    0.2,
+                )
+    for old, new in NARROWER:
+        if old in body:
             yield body.replace(old, new), 0.12
+
+
+def _class_variants(inner: str, letters: list[str]) -> Iterator[tuple[str, float]]:
+    yield from ((inner[:-1] + _escaped(letter) + "]", 0.3) for letter in letters if letter not in inner)
+    if "-" not in inner and "\\" not in inner:
+        partners = dict.fromkeys(char.swapcase() for char in inner if char.isalpha())
+        yield from ((inner[:-1] + letter + "]", 0.25) for letter in partners if letter not in inner)
+    yield from ((inner[:-1] + extra + "]", 0.15) for extra in RANGES if extra not in inner)
+    for piece in re.finditer(r"\\.|.-.|[^\[\]^\\]", inner):
+        rest = inner[: piece.start()] + inner[piece.end() :]
+        if len(rest) > 2:
+            yield rest, 0.12
+
+
+def _escaped(letter: str) -> str:
+    return "\\" + letter if letter in "]\\^-" else letter
 
 
 def _escapes(body: str) -> Iterator[tuple[str, float]]:
@@ -122,7 +134,7 @@ def _escapes(body: str) -> Iterator[tuple[str, float]]:
 
 
 def _optional(body: str) -> Iterator[tuple[str, float]]:
-    for found in ATOM.finditer(body):
+    for found in [*ATOM.finditer(body), *GROUP.finditer(body)]:
         after = body[found.end() : found.end() + 1]
         if after not in ("*", "+", "?", "{"):
             for quantifier, prior in (("?", 0.25), ("+", 0.25), ("*", 0.25)):

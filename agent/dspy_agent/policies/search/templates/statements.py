@@ -66,7 +66,9 @@ def moved(site: Site) -> Iterator[Proposal]:
     """The statement exchanged with its neighbour; moved out of its block or the next one into it."""
     block = site.source.block_of(site.statement)
     index = block.index(site.statement)
-    if not all(site.source.own_lines(statement) for statement in block) or isinstance(site.statement, BLOCKS[5:]):
+    if not all(site.source.own_lines(statement) for statement in block) or isinstance(
+        site.statement, BLOCKS[5:]
+    ):
         return
     if index + 1 < len(block):
         following = block[index + 1]
@@ -74,11 +76,13 @@ def moved(site: Site) -> Iterator[Proposal]:
         edits = (site.source.replace(site.statement, second), site.source.replace(following, first))
         yield Proposal(edits, 0.15)
     parent = site.source.parents[site.statement]
-    if len(block) > 1 and index == len(block) - 1 and isinstance(parent, ast.If | ast.For | ast.While | ast.With):
-        if not getattr(parent, "orelse", []) and not isinstance(site.statement, BLOCKS):
-            start, _ = site.source.span(site.statement)
-            outer = site.source.indent(parent)
-            yield Proposal((Edit(site.source.line_start(start), start, outer),), 0.2)
+    opens_block = isinstance(parent, ast.If | ast.For | ast.While | ast.With) and not getattr(
+        parent, "orelse", []
+    )
+    if opens_block and 0 < index == len(block) - 1 and not isinstance(site.statement, BLOCKS):
+        start, _ = site.source.span(site.statement)
+        outer = site.source.indent(parent)  # type: ignore[arg-type]  # opens_block: a statement
+        yield Proposal((Edit(site.source.line_start(start), start, outer),), 0.2)
     yield from _moved_in(site, block, index)
 
 
@@ -87,7 +91,11 @@ def _moved_in(site: Site, block: list[ast.stmt], index: int) -> Iterator[Proposa
         return
     before = block[index - 1]
     body = getattr(before, "orelse", []) or getattr(before, "body", [])
-    if isinstance(before, ast.If | ast.For | ast.While | ast.With) and body and site.source.own_lines(body[-1]):
+    if (
+        isinstance(before, ast.If | ast.For | ast.While | ast.With)
+        and body
+        and site.source.own_lines(body[-1])
+    ):
         start, _ = site.source.span(site.statement)
         yield Proposal((Edit(site.source.line_start(start), start, site.source.indent(body[-1])),), 0.15)
 
@@ -135,7 +143,9 @@ def _donors(site: Site) -> list[str]:
     known = set(site.locals) | BUILTINS | module | site.project.imports.get(site.source.path, set())
     line = site.statement.lineno
     simple = (ast.Assign, ast.AugAssign, ast.Expr, ast.Return, ast.Raise)
-    nodes = [node for node in ast.walk(scope) if isinstance(node, simple) and site.source.function_of(node)]
+    nodes: list[ast.stmt] = [
+        node for node in ast.walk(scope) if isinstance(node, simple) and site.source.function_of(node)
+    ]
     nodes += [
         node
         for node in ast.walk(scope)

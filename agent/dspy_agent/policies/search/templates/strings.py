@@ -8,13 +8,21 @@ from collections.abc import Iterator
 from dspy_agent.policies.search.source import Edit
 from dspy_agent.policies.search.templates.base import Proposal, Site, Template
 
-CONVERSIONS = (("%d", "%s"), ("%s", "%r"), ("%s", "%d"), ("%i", "%s"), ("{}", "{!r}"), ("%x", "%02x"), ("%f", "%g"))
+CONVERSIONS = (
+    ("%d", "%s"),
+    ("%s", "%r"),
+    ("%s", "%d"),
+    ("%i", "%s"),
+    ("{}", "{!r}"),
+    ("%x", "%02x"),
+    ("%f", "%g"),
+)
 WORDS_PER_TABLE = 12
 PREFIXES = ("", "r", "b", "rb", "br", "u", "f", "fr", "rf")
 
 
 def string_constants(site: Site) -> Iterator[tuple[ast.expr, str, str, str]]:
-    """(node, prefix and quote, body as written, quote) of one-piece strings on the statement; f-strings count, braces and all."""
+    """(node, prefix and quote, body as written, quote) of one-piece strings, f-strings with their braces."""
     for node in site.expressions:
         literal = isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
         if literal or isinstance(node, ast.JoinedStr):
@@ -22,9 +30,15 @@ def string_constants(site: Site) -> Iterator[tuple[ast.expr, str, str, str]]:
             quote_at = min((text.find(quote) for quote in "'\"" if quote in text), default=-1)
             if quote_at < 0 or text[:quote_at].lower() not in PREFIXES:
                 continue
-            quote = text[quote_at : quote_at + 3] if text[quote_at : quote_at + 3] in ('"""', "'''") else text[quote_at]
+            quote = (
+                text[quote_at : quote_at + 3]
+                if text[quote_at : quote_at + 3] in ('"""', "'''")
+                else text[quote_at]
+            )
             body = text[quote_at + len(quote) : -len(quote)]
-            if text.endswith(quote) and quote not in body.replace("\\" + quote, ""):  # else several literals in a row
+            if text.endswith(quote) and quote not in body.replace(
+                "\\" + quote, ""
+            ):  # else several literals in a row
                 yield node, text[: quote_at + len(quote)], body, quote
 
 
@@ -93,11 +107,17 @@ def membership(site: Site) -> Iterator[Proposal]:
         if not isinstance(node, ast.Compare) or len(node.ops) != 1:
             continue
         left, right = node.left, node.comparators[0]
-        if isinstance(node.ops[0], ast.Eq | ast.NotEq) and isinstance(right, ast.Constant) and isinstance(right.value, str):
+        if (
+            isinstance(node.ops[0], ast.Eq | ast.NotEq)
+            and isinstance(right, ast.Constant)
+            and isinstance(right.value, str)
+        ):
             word_in = "in" if isinstance(node.ops[0], ast.Eq) else "not in"
             for word in [word for word in site.hints.words if word != right.value and len(word) <= 12][:6]:
                 yield site.replace(node, f"{site.text(left)} {word_in} ({site.text(right)}, {word!r})", 0.12)
-        if isinstance(right, ast.Constant | ast.Tuple | ast.List | ast.Set) or isinstance(node.ops[0], ast.In):
+        if isinstance(right, ast.Constant | ast.Tuple | ast.List | ast.Set) or isinstance(
+            node.ops[0], ast.In
+        ):
             yield site.replace(left, f"{site.operand(left)}.lower()", 0.1)
 
 

@@ -60,7 +60,9 @@ def arithmetic(site: Site) -> Iterator[Proposal]:
             yield site.replace(node, left, 0.12)
             yield site.replace(node, right, 0.12)
             if isinstance(node.op, ast.Sub | ast.Div | ast.Add | ast.FloorDiv):
-                yield site.replace(node, f"{site.operand(node.right)} {token} {site.operand(node.left)}", 0.15)
+                yield site.replace(
+                    node, f"{site.operand(node.right)} {token} {site.operand(node.left)}", 0.15
+                )
 
 
 def augmented(site: Site) -> Iterator[Proposal]:
@@ -136,7 +138,9 @@ def returned_constants(site: Site) -> Iterator[Proposal]:
     value = getattr(site.statement, "value", None)
     if not isinstance(site.statement, ast.Return | ast.Assign):
         return
-    if isinstance(value, ast.Constant) or (isinstance(value, ast.List | ast.Dict | ast.Tuple) and not site.read):
+    if isinstance(value, ast.Constant) or (
+        isinstance(value, ast.List | ast.Dict | ast.Tuple) and not site.read
+    ):
         for other in ("None", "''", "[]", "{}", "0", "1", "True", "False"):
             if value is not None and other != site.text(value):
                 yield site.replace(value, other, 0.15)

@@ -1,0 +1,1 @@
+"""Real bugs to repair; see README.md."""

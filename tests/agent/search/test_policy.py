@@ -1,0 +1,131 @@
+"""End to end: real processes, real tools, small programs with one bug each."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from dspy_agent.core.policy import Context, Task
+from dspy_agent.policies.search import SearchPolicy
+
+_spec = importlib.util.spec_from_file_location("search_support", Path(__file__).with_name("support.py"))
+assert _spec
+assert _spec.loader
+support: ModuleType = importlib.util.module_from_spec(_spec)
+sys.modules["search_support"] = support
+_spec.loader.exec_module(support)
+
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+CLAMP = """
+def clamp(value, low=None, high=None):
+    if low and value < low:
+        return low
+    if high is not None and value > high:
+        return high
+    return value
+"""
+CLAMP_TESTS = """
+from clamp import clamp
+
+def test_high():
+    assert clamp(5, 1, 3) == 3
+
+def test_inside():
+    assert clamp(2, 1, 3) == 2
+
+def test_zero():
+    assert clamp(-5, 0, 3) == 0
+"""
+CLAMP_UNITTEST = """
+import unittest
+from clamp import clamp
+
+class Clamp(unittest.TestCase):
+    def test_high(self):
+        self.assertEqual(clamp(5, 1, 3), 3)
+
+    def test_zero(self):
+        self.assertEqual(clamp(-5, 0, 3), 0)
+
+if __name__ == "__main__":
+    unittest.main()
+"""
+pytestmark = pytest.mark.timeout(180)
+
+
+def test_pytest_check(tmp_path: Path) -> None:
+    session = support.repair(tmp_path, {"clamp.py": CLAMP, "test_clamp.py": CLAMP_TESTS}, PYTEST)
+    assert session.finish.reason == "Done"
+    assert "+    if low is not None and value < low:" in session.patch
+
+
+def test_unittest_check(tmp_path: Path) -> None:
+    check = (sys.executable, "-m", "unittest", "test_clamp")
+    session = support.repair(tmp_path, {"clamp.py": CLAMP, "test_clamp.py": CLAMP_UNITTEST}, check)
+    assert session.finish.reason == "Done"
+    assert "clamp.py" in session.finish.summary
+
+
+def test_script_of_unittests(tmp_path: Path) -> None:
+    files = {"clamp.py": CLAMP, "test_clamp.py": CLAMP_UNITTEST}
+    assert support.repair(tmp_path, files, (sys.executable, "test_clamp.py")).finish.reason == "Done"
+
+
+def test_plain_script(tmp_path: Path) -> None:
+    files = {"clamp.py": CLAMP, "test_clamp.py": "from clamp import clamp\nassert clamp(-5, 0, 3) == 0\n"}
+    assert support.repair(tmp_path, files, (sys.executable, "test_clamp.py")).finish.reason == "Done"
+
+
+def test_wrapped_check(tmp_path: Path) -> None:
+    check = ("env", "COLUMNS=80", *PYTEST)
+    session = support.repair(tmp_path, {"clamp.py": CLAMP, "test_clamp.py": CLAMP_TESTS}, check)
+    assert session.finish.reason == "Done"
+
+
+def test_module_level_pattern(tmp_path: Path) -> None:
+    """Runs at import, outside every test: found through the function that reads it."""
+    files = {
+        "version.py": "import re\n\nVERSION = re.compile(r'^(\\d+)\\.(\\d)$')\n\n\ndef parse(text):\n"
+        "    found = VERSION.match(text)\n    return tuple(map(int, found.groups())) if found else None\n",
+        "test_version.py": "from version import parse\n\ndef test_short():\n    assert parse('1.2') == (1, 2)\n\n"
+        "def test_none():\n    assert parse('x') is None\n\ndef test_long():\n    assert parse('1.23') == (1, 23)\n",
+    }
+    session = support.repair(tmp_path, files, PYTEST)
+    assert session.finish.reason == "Done"
+    assert "VERSION = re.compile" in session.patch
+
+
+def test_endless_candidates_are_cut(tmp_path: Path) -> None:
+    files = {
+        "count.py": "def count(limit):\n    number = 0\n    while number < limit - 1:\n        number += 1\n"
+        "    return number\n",
+        "test_count.py": "from count import count\n\ndef test_three():\n    assert count(3) == 3\n",
+    }
+    assert support.repair(tmp_path, files, PYTEST).finish.reason == "Done"
+
+
+def test_check_without_python_is_refused(tmp_path: Path) -> None:
+    session = support.repair(tmp_path, {"a.txt": "a"}, ("false",))
+    assert session.finish.reason == "PolicyGaveUp"
+    assert "Python tests" in session.finish.summary
+
+
+def test_unparsable_program_is_refused(tmp_path: Path) -> None:
+    files = {"old.py": "print 'two'\n", "test_old.py": "def test_old():\n    import old\n"}
+    session = support.repair(tmp_path, files, PYTEST)
+    assert session.finish.reason == "PolicyGaveUp"
+
+
+def test_same_observations_give_the_same_calls(tmp_path: Path) -> None:
+    """A restarted session replays its log: every call must come out again."""
+    session = support.repair(tmp_path, {"clamp.py": CLAMP, "test_clamp.py": CLAMP_TESTS}, PYTEST)
+    task = Task("Make the check pass.", PYTEST, check_timeout_seconds=30)
+    steps = SearchPolicy(600).steps(task, Context({}))
+    call = next(steps)
+    for recorded, observation in session.steps[:-1]:
+        assert call == recorded
+        call = steps.send(observation)
+    assert call == session.steps[-1][0]
