@@ -255,7 +255,7 @@ def test_up_and_down_cope_with_a_killed_cluster(up: Up, victim: str) -> None:
     wait_for_all(first.pid_namespace)
 
     second = Traces.of(up("killed"))
-    assert second.pid_namespace != first.pid_namespace
+    assert second.record.parent != first.record.parent
     kill_and_wait(supervisor(second.record))
     tool("down", "--name", "killed")
     assert second.left() == []

@@ -83,7 +83,8 @@ def content_hash(component: Component, base: str) -> str:
     lock = lock_file(component)
     for path in [component.dockerfile, *([lock] if lock else []), *files(component)]:
         mode = path.stat().st_mode & 0o777
-        content = hashlib.file_digest(path.open("rb"), "sha256").hexdigest()
+        with path.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
         digest.update(f"{path.relative_to(REPOSITORY)}\0{mode:o}\0{content}\0".encode())
     return digest.hexdigest()[:16]
 
