@@ -27,6 +27,9 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 EXAMPLES = Path(__file__).resolve().parent
+UNSOLVED = (
+    EXAMPLES.parent / "benchmarks/repair/unsolved"
+)  # examined bugs that policy.search does not repair yet
 ARCHIVE_LIMIT_BYTES = 900 * 1024  # a ConfigMap holds 1 MiB, base64 aside
 DROPPED_FOLDERS = ("docs", "doc", "tests", "test")
 PIP = "pip==25.3"
@@ -54,19 +57,32 @@ class Bug:
     @property
     def folder(self) -> Path:
         """Where the example lies."""
-        return EXAMPLES / self.name
+        return _folder(self.name)
 
 
 def names() -> list[str]:
     """Every example, in alphabetical order."""
-    return sorted(path.parent.name for path in EXAMPLES.glob("*/bug.toml"))
+    return _names(EXAMPLES)
+
+
+def all_names() -> list[str]:
+    """The examples, then the bugs that are not solved yet."""
+    return names() + _names(UNSOLVED)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob("*/bug.toml"))
+
+
+def _folder(name: str) -> Path:
+    return (EXAMPLES if name in names() else UNSOLVED) / name
 
 
 def load(name: str) -> Bug:
     """Read an example's description. Raises PrepareError for a name that is none."""
-    if name not in names():
+    if name not in all_names():
         raise PrepareError(f"There is no example {name!r}; choose one of: {', '.join(names())}.")
-    return Bug(name=name, **tomllib.loads((EXAMPLES / name / "bug.toml").read_text(encoding="utf-8")))
+    return Bug(name=name, **tomllib.loads((_folder(name) / "bug.toml").read_text(encoding="utf-8")))
 
 
 def workspace(bug: Bug, fixed: bool = False) -> dict[str, bytes]:

@@ -112,7 +112,7 @@ def table(rows: list[Row]) -> str:
 def main() -> None:
     """Run and print; progress on stderr."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.repair.run")
-    parser.add_argument("names", nargs="*", default=prepare.names())
+    parser.add_argument("names", nargs="*", default=prepare.all_names())
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--out", type=Path)

@@ -13,7 +13,7 @@ from benchmarks.repair.run import changed_lines
 from examples import prepare
 
 
-@pytest.mark.parametrize("name", prepare.names())
+@pytest.mark.parametrize("name", prepare.all_names())
 def test_description_and_manifest_agree(name: str) -> None:
     bug = prepare.load(name)
     assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in (bug.sha256, bug.fixed_sha256))

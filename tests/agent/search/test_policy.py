@@ -56,6 +56,12 @@ if __name__ == "__main__":
 pytestmark = pytest.mark.timeout(180)
 
 
+@pytest.fixture(autouse=True)
+def bare_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checks need none of the plugins of this environment, and each costs start-up time."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 def test_pytest_check(tmp_path: Path) -> None:
     session = support.repair(tmp_path, {"clamp.py": CLAMP, "test_clamp.py": CLAMP_TESTS}, PYTEST)
     assert session.finish.reason == "Done"

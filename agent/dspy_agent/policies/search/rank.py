@@ -1,7 +1,7 @@
 """In which order: a linear model over a few named features, its weights in `weights.json`.
 
 `search` weights order the candidates before anything ran; `choice` weights pick among patches that all pass the check,
-where simpler and more general is better. `python3 -m benchmarks.repair.train` refits the search weights.
+where simpler and more general is better. They were set by hand; `python3 -m benchmarks.repair.run` measures them.
 """
 
 from __future__ import annotations
