@@ -121,6 +121,8 @@ def guards(site: Site) -> Iterator[Proposal]:
     """Strengthen or weaken a condition by a predicate over names in scope."""
     for node in conditions_of(site):
         for predicate, prior in _predicates(site, node):
+            if predicate.removeprefix("not ") == site.text(node).removeprefix("not "):
+                continue  # `x or not x` is no condition
             yield site.replace(node, f"{_tight(site, node)} and {predicate}", prior)
             yield site.replace(node, f"{_tight(site, node, 'or')} or {predicate}", prior)
             if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call | ast.BoolOp):
