@@ -73,7 +73,7 @@ def free_port() -> int:
 def serving(argv: list[str], port: int, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server with its output in a file, stop it at the end."""
     with (cwd / f"{port}.log").open("wb") as log:
-        process = subprocess.Popen(argv, cwd=cwd, stdout=log, stderr=log)  # noqa: S603
+        process = subprocess.Popen(argv, cwd=cwd, stdout=log, stderr=log)
         try:
             wait_for_port(port, process)
             yield process
@@ -91,9 +91,9 @@ def swe_rex() -> Path:
     cache = Path(os.environ.get("DSPY_CACHE", Path.home() / ".cache/dspy-agent")) / "bench" / SWE_REX
     server = cache / "bin/swerex-remote"
     if not server.exists():
-        subprocess.run(["uv", "venv", "--quiet", "--clear", str(cache)], check=True)  # noqa: S603, S607
+        subprocess.run(["uv", "venv", "--quiet", "--clear", str(cache)], check=True)
         install = ["uv", "pip", "install", "--quiet", "--python", str(cache / "bin/python"), SWE_REX]
-        subprocess.run(install, check=True)  # noqa: S603
+        subprocess.run(install, check=True)
     return server
 
 
@@ -101,7 +101,9 @@ def tree_rss_mib(pid: int) -> float:
     """Proportional memory of a process and its children, in MiB."""
     total = 0
     for rollup in [Path(f"/proc/{child}/smaps_rollup") for child in [pid, *children(pid)]]:
-        total += next(int(line.split()[1]) for line in rollup.read_text().splitlines() if line.startswith("Pss:"))
+        total += next(
+            int(line.split()[1]) for line in rollup.read_text().splitlines() if line.startswith("Pss:")
+        )
     return total / 1024
 
 
@@ -151,14 +153,16 @@ def first_exec_ms(binary: Path) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = ROOT / "target/x86_64-unknown-linux-musl/release/env-runner"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = ROOT / "dist/bin/env-runner"
     parser.add_argument("--runner", type=Path, default=default)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--per-round", type=int, default=200)
     options = parser.parse_args()
     if not options.runner.exists():
-        parser.error(f"--runner: {options.runner} does not exist; build it with `cargo build --release`")
+        parser.error(f"--runner: {options.runner} does not exist; `make build` makes it")
     load_before = os.getloadavg()[0]
     starts = sorted(first_exec_ms(options.runner) for _ in range(5))
     with tempfile.TemporaryDirectory() as folder:
@@ -172,7 +176,9 @@ def main() -> int:
             theirs = Client(theirs_port, {"x-api-key": token})
             calls: dict[str, Callable[[], tuple[float, object]]] = {
                 "env-runner `/v1/exec`, sandboxed": lambda: ours.post("/v1/exec", {"argv": ["/bin/true"]}),
-                "SWE-ReX `/execute`, not sandboxed": lambda: theirs.post("/execute", {"command": ["/bin/true"]}),
+                "SWE-ReX `/execute`, not sandboxed": lambda: theirs.post(
+                    "/execute", {"command": ["/bin/true"]}
+                ),
                 "env-runner `/v1/noop`": lambda: ours.post("/v1/noop", {}),
             }
             isolation = calls["env-runner `/v1/exec`, sandboxed"]()[1]["isolation"]  # type: ignore[index]
@@ -183,13 +189,16 @@ def main() -> int:
                 for name, call in calls.items():
                     samples[name].append(measure(call, options.per_round))
     print("## Runner: `/bin/true` over HTTP\n")
-    print(f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()};", end=" ")
+    kernel = f"{platform.system()} {platform.release()}"
+    print(f"{os.cpu_count()} cores, {kernel}, Python {platform.python_version()};", end=" ")
     print(f"load {load_before:.1f} before, {os.getloadavg()[0]:.1f} after; {SWE_REX}; no failed request.\n")
     print("| | p50 ms | range of rounds' p50 | p99 ms | samples |\n|---|---|---|---|---|")
     for name, rounds in samples.items():
         print(row(name, rounds))
     print(f"\nIsolation of every command: {', '.join(isolation)}.")
-    print(f"Start to first reply: {statistics.median(starts):.0f} ms (median of 5, {starts[0]:.0f}-{starts[-1]:.0f}).")
+    print(
+        f"Start to first reply: {statistics.median(starts):.0f} ms (median of 5, {starts[0]:.0f}-{starts[-1]:.0f})."
+    )
     print(f"Memory when idle: {idle_mib:.1f} MiB (PSS of runner and zygote).")
     return 0
 

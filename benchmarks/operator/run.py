@@ -1,6 +1,6 @@
 """Cold sessions on a real cluster: create → Ready, apiserver writes per session, the operator's memory.
 
-    KUBECONFIG=... python benchmarks/operator/run.py [--sessions 10] [--operator-namespace dspy-system]
+    KUBECONFIG=... python benchmarks/operator/run.py [--sessions 10] [--operator-namespace dspy-agent]
 
 Needs an administrator's KUBECONFIG to a cluster with the chart installed and its images present. Sessions run one after
 the other, in a namespace that is deleted at the end; each is timed on this machine's clock, from before the
@@ -182,5 +182,5 @@ async def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measures cold sessions on the cluster of KUBECONFIG.")
     parser.add_argument("--sessions", type=int, default=10)
-    parser.add_argument("--operator-namespace", default="dspy-system")
+    parser.add_argument("--operator-namespace", default="dspy-agent")
     asyncio.run(main(parser.parse_args()))

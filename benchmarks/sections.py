@@ -1,0 +1,134 @@
+"""What is measured: each section's commands, and the goals that its figures are held against."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.common.paths import REPOSITORY
+
+PYTHON = sys.executable
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound on one figure of a section's Markdown.
+
+    Attributes:
+        measured: finds the figure; None when the Markdown has none.
+        bound: the largest value that holds the goal, or the smallest where `at_least`.
+    """
+
+    text: str
+    measured: Callable[[str], float | None]
+    bound: float
+    at_least: bool = False
+
+    def row(self, markdown: str) -> str:
+        """A table row: the goal, the figure, and `held`, `missed` or `not measured`."""
+        value = self.measured(markdown)
+        if value is None:
+            return f"| {self.text} | - | not measured |"
+        held = value >= self.bound if self.at_least else value <= self.bound
+        return f"| {self.text} | {value:,g} | {'held' if held else 'missed'} |"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One component's benchmark; its commands run one after another in `folder`.
+
+    Attributes:
+        needs_cluster: the commands get a KUBECONFIG of a cluster that has the chart.
+    """
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    goals: tuple[Goal, ...] = ()
+    folder: Path = field(default=REPOSITORY)
+    needs_cluster: bool = False
+
+
+def first(pattern: str) -> Callable[[str], float | None]:
+    """The first number that the pattern's group finds."""
+
+    def find(markdown: str) -> float | None:
+        found = re.search(pattern, markdown)
+        return float(found[1].replace(",", "")) if found else None
+
+    return find
+
+
+def writes_per_session(markdown: str) -> float | None:
+    """The operator's own writes, and per binding two of the scheduler's: the binding and its event."""
+    own = re.findall(r"\| operator_writes_per_session: .*? \| ([\d.]+) \|", markdown)
+    bindings = first(r"\| all_writes_per_session: \w+ pods/binding \| ([\d.]+)")(markdown)
+    if not own or bindings is None:
+        return None
+    return round(sum(float(number) for number in own) + 2 * bindings, 2)
+
+
+SECTIONS = (
+    Section(
+        "env-runner",
+        ((PYTHON, "benchmarks/env-runner/bench.py"),),
+        (Goal("`/bin/true`, sandboxed, p50: at most 5 ms", first(r"/exec`, sandboxed \| ([\d.]+)"), 5),),
+    ),
+    Section(
+        "reddb",
+        ((PYTHON, "benchmarks/reddb/run.py"),),
+        (
+            Goal(
+                "durable SET at 50 clients: at least as many as Redis (ratio 1)",
+                first(r"\| SET, 50 clients \|.*\| ([\d.]+) \("),
+                1,
+                at_least=True,
+            ),
+        ),
+    ),
+    Section(
+        "orchestrator",
+        (("go", "run", "."),),
+        (
+            Goal(
+                "no-op tasks through orchestrator and runner: at least 2,000 a second",
+                first(r"\| orchestrator, [^|]*\| \d+ \| ([\d.]+)"),
+                2000,
+                at_least=True,
+            ),
+        ),
+        folder=REPOSITORY / "benchmarks" / "orchestrator",
+    ),
+    Section(
+        "agent",
+        ((PYTHON, "benchmarks/agent/first_candidate.py"), (PYTHON, "benchmarks/agent/loop_cost.py")),
+        (
+            Goal(
+                "start of `dspy-agent solve` → first command in a fork: at most 1.5 s",
+                first(r"\| seconds_median \| ([\d.]+)"),
+                1.5,
+            ),
+        ),
+    ),
+    Section(
+        "operator",
+        ((PYTHON, "benchmarks/operator/run.py"),),
+        (
+            Goal(
+                "cold session, create → Ready, median: at most 5 s",
+                first(r"\| create_to_ready_s: median \| ([\d.]+)"),
+                5,
+            ),
+            Goal("memory of the operator: at most 120 MiB", first(r"\| operator_rss_mib \| ([\d.]+)"), 120),
+            Goal("API server writes per cold session, kubelet's aside: at most 6", writes_per_session, 6),
+        ),
+        needs_cluster=True,
+    ),
+    Section(
+        "repair",
+        ((PYTHON, "-m", "benchmarks.repair.run"),),
+        (Goal("bugs solved without a model: at least 3", first(r"Solved: (\d+) of"), 3, at_least=True),),
+    ),
+)
