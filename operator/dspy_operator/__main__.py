@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -100,6 +100,9 @@ async def _watch(ctx: Context, queue: WorkQueue[Key], made: Settings, watching: 
         standalone=True,
         clusterwide=not made.watch_namespaces,
         namespaces=made.watch_namespaces,
+        # Left to itself, kopf asks the password file for a user's name, and the image has none for its uid.
+        # The cast: kopf keeps the type of an identity (a str) to itself.
+        identity=cast(Any, made.identity),
         ready_flag=watching,
     )
 

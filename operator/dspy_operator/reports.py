@@ -52,9 +52,7 @@ class RunnerReport(BaseModel):
 
     exit_code: Annotated[int | None, Field(ge=0, le=255)] = None
     signal: Annotated[int | None, Field(ge=1, le=64)] = None
-    reason: Literal["Completed", "NonZeroExit", "Signaled", "TimedOut", "OOMKilled", "Cancelled"] | None = (
-        None
-    )
+    reason: _Reason | None = None  # Completed, NonZeroExit, ...: a newer runner may know more than we do
     stdout_tail: Annotated[str, Field(max_length=_MAX_BYTES)] = ""
     stderr_tail: Annotated[str, Field(max_length=_MAX_BYTES)] = ""
     usage: Usage = Usage()

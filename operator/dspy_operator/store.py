@@ -39,11 +39,15 @@ _TOMBSTONES = 4096
 
 @dataclass(frozen=True)
 class Loss:
-    """The latest pod that an object lost. `attempt` is that pod's, `at_s` when we noticed (Unix time)."""
+    """The latest pod that an object lost. `attempt` is that pod's, `at_s` when we noticed (Unix time).
+
+    `may_have_run`: whether a task's command can have begun in it.
+    """
 
     attempt: int
     reason: str
     at_s: float
+    may_have_run: bool = True
 
 
 class Store:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -17,11 +18,19 @@ _STOP_S = 20
 
 
 class OperatorProcess:
-    """One replica that serves one namespace. `name` is its identity in the Lease."""
+    """One replica that serves one namespace. `name` is its identity in the Lease, `prefix` a command that starts it."""
 
     def __init__(
-        self, kubeconfig: Path, namespace: str, folder: Path, *, name: str = "operator-0", lease_s: float = 30
+        self,
+        kubeconfig: Path,
+        namespace: str,
+        folder: Path,
+        *,
+        name: str = "operator-0",
+        lease_s: float = 30,
+        prefix: Sequence[str] = (),
     ) -> None:
+        self._command = [*prefix, sys.executable, "-m", "dspy_operator"]
         token = folder / "reddb-token"
         token.write_text("test-master-token")
         self._env = {
@@ -60,7 +69,7 @@ class OperatorProcess:
         with self._log.open("a") as log:
             offset = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dspy_operator"],
+                self._command,
                 env=self._env,
                 stdout=subprocess.PIPE,
                 stderr=log,

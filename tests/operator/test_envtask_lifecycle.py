@@ -34,12 +34,17 @@ FAILURES: list[tuple[int, Object | str, str, dict[str, Any]]] = [
         139,
         result(exit_code=None, signal=11, reason="Signaled"),
         "",
-        {"reason": "NonZeroExit", "signal": 11},
+        {"reason": "Signaled", "signal": 11},
     ),
     (124, result(exit_code=None, signal=9, reason="TimedOut"), "", {"reason": "TimedOut", "signal": 9}),
     (137, result(exit_code=None, signal=9, reason="OOMKilled"), "", {"reason": "OOMKilled"}),
     (137, result(exit_code=None, signal=9, reason="Signaled"), "OOMKilled", {"reason": "OOMKilled"}),
     (137, "", "OOMKilled", {"reason": "OOMKilled"}),
+    (137, "", "", {"reason": "InfraError"}),
+    (1, "garbage", "", {"reason": "InfraError"}),
+    (125, {"error": {"code": "Internal", "message": "disk"}}, "", {"reason": "InfraError"}),
+    (143, result(exit_code=None, signal=15, reason="Cancelled"), "", {"reason": "InfraError"}),
+    (137, result(exit_code=None, signal=9, reason="ProcessLimit"), "", {"reason": "ProcessLimit"}),
     (
         125,
         {"error": {"code": "CannotStart", "message": "no such file: nope"}},
@@ -61,6 +66,7 @@ def test_failed_by_the_command(
             task = kube.until_condition("envtasks", f"run{number}", "Failed", expected["reason"])
             assert expected.items() <= task["status"].items()
             assert task["status"]["attempts"] == 1
+            assert kube.get("pods", f"run{number}-2") is None
 
 
 def test_command_is_retried_to_its_limit(kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess) -> None:
@@ -72,8 +78,8 @@ def test_command_is_retried_to_its_limit(kube: Kube, kubelet: FakeKubelet, opera
     assert (task["status"]["attempts"], task["status"]["failed"]) == (3, 3)
 
 
-@pytest.mark.parametrize("how", ["runner", "evicted", "deleted", "unreadable", "install"])
-def test_our_failures_are_not_the_commands(
+@pytest.mark.parametrize("how", ["isolation", "rejected", "deleted", "install"])
+def test_command_that_never_started_is_tried_again(
     kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess, how: str
 ) -> None:
     kube.task("run", command=["true"])  # backoffLimit 0: the command may fail no once
@@ -86,15 +92,14 @@ def test_our_failures_are_not_the_commands(
 
 
 def fail(kube: Kube, kubelet: FakeKubelet, pod: str, how: str) -> None:
-    kubelet.run_task(pod)
+    kubelet.pod(pod)
     match how:
-        case "runner":
-            kubelet.end_task(pod, 125, {"error": {"code": "WorkspaceUnreadable", "message": "disk"}})
-        case "unreadable":
-            kubelet.end_task(pod, 1, "garbage")
-        case "evicted":
-            kubelet.evict(pod)
-            kubelet.status(pod, containerStatuses=[])
+        case "isolation":
+            error = {"code": "IsolationUnavailable", "message": "no seccomp; the command was not started"}
+            kubelet.end_task(pod, 125, {"error": error})
+        case "rejected":
+            kubelet.bind(pod)
+            kubelet.status(pod, phase="Failed", reason="OutOfcpu", message="Node did not have enough cpu")
         case "deleted":
             kube.delete("pods", pod)
         case "install":
@@ -102,10 +107,43 @@ def fail(kube: Kube, kubelet: FakeKubelet, pod: str, how: str) -> None:
             kubelet.status(pod, phase="Failed", initContainerStatuses=[ended], containerStatuses=[])
 
 
+@pytest.mark.parametrize("how", ["evicted", "deleted", "killed"])
+def test_command_that_started_is_not_run_again_unasked(
+    kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess, how: str
+) -> None:
+    kube.task("run", command=["true"])
+    kubelet.run_task("run-1")
+    interrupt(kube, kubelet, "run-1", how)
+    task = kube.until_condition("envtasks", "run", "Failed", "InfraError")
+    assert (task["status"]["attempts"], task["status"]["failed"]) == (1, 1)
+    assert kube.get("pods", "run-2") is None
+
+
+def test_command_that_started_is_run_again_where_the_spec_allows_it(
+    kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess
+) -> None:
+    kube.task("run", command=["true"], backoffLimit=1)
+    kubelet.run_task("run-1")
+    interrupt(kube, kubelet, "run-1", "killed")
+    kubelet.run_task("run-2")
+    kubelet.end_task("run-2", 0, result())
+    kube.until_condition("envtasks", "run", "Complete")
+
+
+def interrupt(kube: Kube, kubelet: FakeKubelet, pod: str, how: str) -> None:
+    match how:
+        case "killed":
+            kubelet.end_task(pod, 137, "")
+        case "evicted":
+            kubelet.evict(pod)
+        case "deleted":
+            kube.delete("pods", pod)
+
+
 def test_our_failures_have_a_limit(kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess) -> None:
     kube.task("run", command=["true"], backoffLimit=5)
     for attempt in (1, 2, 3, 4):
-        fail(kube, kubelet, f"run-{attempt}", "runner")
+        fail(kube, kubelet, f"run-{attempt}", "isolation")
     task = kube.until_condition("envtasks", "run", "Failed", "InfraError")
     assert task["status"]["reason"] == "InfraError"
     assert "exitCode" not in task["status"]

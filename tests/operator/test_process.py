@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -86,6 +87,25 @@ def test_follower_takes_over_after_a_kill(
         kubelet.start("fix")
         kube.until_condition("agentsessions", "fix", "Ready")
         assert kubelet.pod("fix")["metadata"]["uid"] == pod["metadata"]["uid"]
+
+
+def as_unknown_user() -> list[str]:
+    """A command that runs another as a user without a passwd entry, who may still read the tests' files.
+
+    Only root may do that; anybody else keeps their user, and only the variables that name one are missing.
+    """
+    if os.geteuid() != 0:
+        return []
+    reads = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+    return ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", *reads, "--"]
+
+
+def test_user_without_a_name(apiserver: Apiserver, kube: Kube, kubelet: FakeKubelet, tmp_path: Path) -> None:
+    """The image's uid has no passwd entry; kopf asked for its name and the operator died before it watched."""
+    with OperatorProcess(apiserver.kubeconfig, kube.namespace, tmp_path, prefix=as_unknown_user()):
+        kube.session("fix", **SOLVE)
+        kubelet.start("fix")
+        kube.until_condition("agentsessions", "fix", "Ready")
 
 
 def test_stopped_leader_gives_the_lease_up(apiserver: Apiserver, kube: Kube, tmp_path: Path) -> None:

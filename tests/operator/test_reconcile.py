@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from dspy_operator.store import PODS, Object, Store
 
 from tests.operator import builders
 from tests.operator.fake_cluster import FakeCluster
-from tests.operator.fake_kubelet import pod_condition
+from tests.operator.fake_kubelet import pod_condition, running, waiting
 
 SESSION = Key(names.AGENT_SESSIONS, "team", "fix")
 TASK = Key(names.ENV_TASKS, "team", "run")
@@ -57,6 +58,53 @@ async def test_task_that_is_listed_before_its_pods_is_not_run_again(world: World
     await envtask.reconcile(world.ctx, TASK)
     assert world.cluster.created == ["run-1"]
     assert world.status(TASK)["active"] == 1
+
+
+async def give_up(world: World, **last_seen: object) -> None:
+    """Starts a task whose image cannot be pulled, waits its start deadline out, and lets its pod go."""
+    world.ctx.store.put(names.ENV_TASKS, builders.owner("run", command=["true"]))
+    await envtask.reconcile(world.ctx, TASK)
+    pod = copy.deepcopy(world.cluster.pods["run-1"])
+    pod["spec"]["nodeName"] = "node-1"
+    pod["metadata"]["resourceVersion"] = "1000"
+    pod["status"]["containerStatuses"] = [waiting("task", "ImagePullBackOff", "no such image")]
+    world.ctx.store.put(PODS, pod)
+    world.time += timedelta(seconds=301)
+    await envtask.reconcile(world.ctx, TASK)
+    assert world.cluster.deleted == ["run-1"]
+    assert world.status(TASK)["active"] == 1  # not believed before the pod is gone
+    pod["status"].update(last_seen)
+    note_loss(world.ctx, pod)
+    world.ctx.store.remove(PODS, pod)
+    await envtask.reconcile(world.ctx, TASK)
+
+
+async def test_task_whose_pod_never_started_is_tried_again(world: World) -> None:
+    await give_up(world)
+    assert world.status(TASK)["pending"] == 1
+    assert "no such image" in str(find({"status": world.status(TASK)}, "Reconciling"))
+    world.time += timedelta(seconds=11)
+    await envtask.reconcile(world.ctx, TASK)
+    assert world.cluster.created == ["run-1", "run-2"]
+
+
+async def test_task_that_starts_while_it_is_given_up_is_not_run_again(world: World) -> None:
+    await give_up(world, containerStatuses=[running("task")])
+    assert (world.status(TASK)["phase"], world.status(TASK)["reason"]) == ("Failed", "InfraError")
+    assert world.cluster.created == ["run-1"]
+
+
+async def test_task_whose_pod_went_unseen_is_not_run_again(world: World) -> None:
+    world.ctx.store.put(names.ENV_TASKS, builders.owner("run", command=["true"]))
+    await envtask.reconcile(world.ctx, TASK)
+    task = world.ctx.store.get(TASK)
+    assert task is not None
+    world.forget()
+    world.cluster.pods.clear()
+    world.ctx.store.put(names.ENV_TASKS, task)
+    await envtask.reconcile(world.ctx, TASK)
+    assert "while no operator looked" in world.status(TASK)["message"]
+    assert world.cluster.created == ["run-1"]
 
 
 async def test_session_that_is_listed_before_its_pod_keeps_it(world: World) -> None:

@@ -11,6 +11,10 @@ from dspy_operator.errors import ReportInvalidError
 from dspy_operator.reports import agent_report, runner_report
 from dspy_operator.status import envtask, pods, session
 from dspy_operator.status.conditions import Change, Condition, compare, merge
+from dspy_operator.status.envtask_fields import result_fields
+from dspy_operator.status.outcome import Kind, Outcome, Progress
+from dspy_operator.status.session_fields import status_fields
+from dspy_operator.status.session_view import Finish, finished
 from dspy_operator.store import Object
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,11 +106,49 @@ def test_error_before_the_workspace_is_not_called_prepared() -> None:
     assert prepared.status == "False"
 
 
+def told(seen: session.View) -> dict[str, tuple[str, str]]:
+    return {each.type: (each.status, each.reason) for each in seen.conditions}
+
+
+def test_finished_conditions_say_why() -> None:
+    ended = builders.pod(containerStatuses=[terminated("agent", 0, json.dumps(report()))], conditions=READY)
+    ended["spec"]["nodeName"] = "node-1"
+    assert told(session.observe(SESSION, ended, START)) == {
+        "Scheduled": ("True", "PodScheduled"),
+        "WorkspaceReady": ("True", "WorkspacePrepared"),
+        "Ready": ("False", "CheckPassed"),
+        "Finished": ("True", "CheckPassed"),
+        "Stalled": ("False", "NotStalled"),
+        "Reconciling": ("False", "Settled"),
+    }
+
+
+def test_session_that_ends_without_a_pod_claims_nothing() -> None:
+    seen = told(finished(SESSION, Finish("InfraError", "lost", "Error"), None))
+    assert seen["Scheduled"] == ("False", "NeverScheduled")
+    assert seen["WorkspaceReady"] == ("False", "NeverPrepared")
+
+
+@pytest.mark.parametrize(
+    ("spec", "policy"),
+    [
+        ({"task": TASK}, "Search"),
+        ({"task": TASK, "policy": {}}, "Search"),
+        ({"task": TASK, "policy": {"llm": {}}}, "LLM"),
+        ({}, None),
+    ],
+)
+def test_policy_in_effect(spec: Object, policy: str | None) -> None:
+    one = builders.owner("fix", **spec)
+    status = status_fields(one, session.observe(one, builders.pod(), START), START)
+    assert status.get("policy") == policy
+
+
 def test_times_stay_as_first_written() -> None:
     stored = {"startTime": "2026-01-01T00:00:00Z", "readyTime": "2026-01-01T00:00:02Z", "podName": "fix"}
     known = builders.owner("fix", stored, task=TASK)
     view = session.observe(known, builders.pod(conditions=READY), START + timedelta(hours=1))
-    status = session.status(known, view, START + timedelta(hours=1))
+    status = status_fields(known, view, START + timedelta(hours=1))
     assert (status["startTime"], status["readyTime"]) == (stored["startTime"], stored["readyTime"])
 
 
@@ -143,50 +185,149 @@ def test_what_is_worth_a_write(before: Object, after: Object, change: Change) ->
     assert compare(before, after) is change
 
 
-def judged(status: Any, now: datetime = START, **spec: Any) -> envtask.Outcome | envtask.Progress:
+def judged(status: Any, now: datetime = START, **spec: Any) -> Outcome | Progress:
     return envtask.judge(builders.owner("run", command=["true"], **spec), status, now)
 
 
 def test_task_that_never_starts_is_our_failure() -> None:
     stuck = builders.pod(containerStatuses=[waiting("task", "ImagePullBackOff", "no such image")])
     waits = judged(stuck)
-    assert isinstance(waits, envtask.Progress)
+    assert isinstance(waits, Progress)
     assert (waits.reason, waits.look_again_s) == ("ImagePullFailed", 300)
     ended = judged(stuck, START + timedelta(seconds=301))
-    assert isinstance(ended, envtask.Outcome)
-    assert ended.kind is envtask.Kind.INFRA
+    assert isinstance(ended, Outcome)
+    assert ended.kind is Kind.NOT_STARTED
     assert "no such image" in ended.message
 
 
-def test_task_on_a_lost_node_is_our_failure() -> None:
-    pod = builders.pod(containerStatuses=[running("task")])
+@pytest.mark.parametrize(
+    ("container", "kind"), [(running, Kind.INTERRUPTED), (lambda name: waiting(name, "x"), Kind.NOT_STARTED)]
+)
+def test_task_on_a_lost_node_is_our_failure(container: Any, kind: Kind) -> None:
+    pod = builders.pod(containerStatuses=[container("task")])
     pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:30Z"
-    assert isinstance(judged(pod), envtask.Progress)
+    assert isinstance(judged(pod), Progress)
     ended = judged(pod, START + timedelta(seconds=91))
-    assert isinstance(ended, envtask.Outcome)
-    assert ended.kind is envtask.Kind.INFRA
+    assert isinstance(ended, Outcome)
+    assert ended.kind is kind
 
 
 def test_runner_that_overruns_is_our_failure() -> None:
     started = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
     pod = builders.pod(phase="Running", containerStatuses=[{"name": "task", "state": started}])
-    assert isinstance(judged(pod, START + timedelta(seconds=69), timeoutSeconds=10), envtask.Progress)
-    assert isinstance(judged(pod, START + timedelta(seconds=71), timeoutSeconds=10), envtask.Outcome)
+    assert isinstance(judged(pod, START + timedelta(seconds=69), timeoutSeconds=10), Progress)
+    ended = judged(pod, START + timedelta(seconds=71), timeoutSeconds=10)
+    assert isinstance(ended, Outcome)
+    assert ended.kind is Kind.INTERRUPTED
 
 
-def test_interrupted_command_is_our_failure() -> None:
-    message = json.dumps(result(exit_code=None, signal=15, reason="Cancelled"))
-    ended = judged(builders.pod(phase="Failed", containerStatuses=[terminated("task", 143, message)]))
-    assert isinstance(ended, envtask.Outcome)
-    assert ended.kind is envtask.Kind.INFRA
+INITIALISED = pod_condition("Initialized", "True")
+NEVER_FOUND = "The container could not be located when the pod was terminated"
+DIED = result(exit_code=None, signal=9, reason="Signaled")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "status"),
+    [
+        # After it started: whatever ended it, nobody may run the command again unasked.
+        (Kind.INTERRUPTED, "InfraError", {"containerStatuses": [terminated("task", 137)]}),
+        (Kind.INTERRUPTED, "InfraError", {"containerStatuses": [terminated("task", 1, "garbage")]}),
+        (
+            Kind.INTERRUPTED,
+            "InfraError",
+            {"reason": "DeadlineExceeded", "containerStatuses": [terminated("task", 143)]},
+        ),
+        (
+            Kind.INTERRUPTED,
+            "InfraError",
+            {"containerStatuses": [terminated("task", 143, json.dumps({**DIED, "reason": "Cancelled"}))]},
+        ),
+        (
+            Kind.INTERRUPTED,
+            "InfraError",
+            {
+                "containerStatuses": [
+                    terminated("task", 125, '{"error": {"code": "Internal", "message": "disk"}}')
+                ]
+            },
+        ),
+        (
+            Kind.INTERRUPTED,
+            "InfraError",
+            {
+                "containerStatuses": [
+                    terminated(
+                        "task", 137, NEVER_FOUND, "ContainerStatusUnknown", containerID="containerd://1"
+                    )
+                ]
+            },
+        ),
+        (Kind.INTERRUPTED, "InfraError", {"reason": "Evicted", "conditions": [INITIALISED]}),
+        (Kind.COMMAND, "OOMKilled", {"containerStatuses": [terminated("task", 137, "", "OOMKilled")]}),
+        (Kind.COMMAND, "Signaled", {"containerStatuses": [terminated("task", 137, json.dumps(DIED))]}),
+        (
+            Kind.COMMAND,
+            "ProcessLimit",
+            {"containerStatuses": [terminated("task", 137, json.dumps({**DIED, "reason": "ProcessLimit"}))]},
+        ),
+        (
+            Kind.COMMAND,
+            "FromTheFuture",
+            {"containerStatuses": [terminated("task", 1, json.dumps({**DIED, "reason": "FromTheFuture"}))]},
+        ),
+        # Before it started: nobody can have seen anything of it.
+        (
+            Kind.NOT_STARTED,
+            "InfraError",
+            {"containerStatuses": [terminated("task", 128, "exec format error", "StartError")]},
+        ),
+        (
+            Kind.NOT_STARTED,
+            "InfraError",
+            {"containerStatuses": [terminated("task", 137, NEVER_FOUND, "ContainerStatusUnknown")]},
+        ),
+        (
+            Kind.NOT_STARTED,
+            "InfraError",
+            {
+                "containerStatuses": [
+                    terminated(
+                        "task", 125, '{"error": {"code": "IsolationUnavailable", "message": "no seccomp"}}'
+                    )
+                ]
+            },
+        ),
+        (Kind.NOT_STARTED, "InfraError", {"reason": "OutOfcpu", "message": "Node did not have enough cpu"}),
+        (
+            Kind.NOT_STARTED,
+            "InfraError",
+            {"reason": "Evicted", "containerStatuses": [waiting("task", "PodInitializing")]},
+        ),
+        (Kind.NOT_STARTED, "InfraError", {"initContainerStatuses": [terminated("install-runner", 1)]}),
+    ],
+)
+def test_whose_failure_and_whether_the_command_can_have_run(kind: Kind, reason: str, status: Object) -> None:
+    pod = builders.pod(**{"phase": "Failed", **status})
+    pod["spec"]["nodeName"] = "node-1"
+    ended = judged(pod)
+    assert isinstance(ended, Outcome)
+    assert (ended.kind, ended.reason) == (kind, reason)
+    assert ended.message
+
+
+def test_missing_report_says_what_to_do() -> None:
+    ended = judged(builders.pod(phase="Failed", containerStatuses=[terminated("task", 137)]))
+    assert isinstance(ended, Outcome)
+    assert "left no report" in ended.message
+    assert "spec.backoffLimit" in ended.message
 
 
 def test_tails_are_cut_to_the_asked_size() -> None:
     task = builders.owner("run", command=["true"], output={"maxTailBytes": 3})
     message = json.dumps(result(stdout_tail="aéb", stderr_tail=""))
     outcome = envtask.judge(task, builders.pod(containerStatuses=[terminated("task", 0, message)]), START)
-    assert isinstance(outcome, envtask.Outcome)
-    fields = envtask.result_fields(task, outcome, START)
+    assert isinstance(outcome, Outcome)
+    fields = result_fields(task, outcome, START)
     assert fields["stdoutTail"] == "éb"
     assert "stderrTail" not in fields
 

@@ -15,6 +15,9 @@ from dspy_operator.store import Object
 from dspy_operator.tokens import scoped_token
 
 DEFAULT_TIMEOUT_S = 600
+START_DEADLINE_S = 300  # for a pod to begin: scheduling, images
+OVERRUN_S = 60  # for the runner to end a command after its timeout
+_FETCH_S = 600  # for a workspace to be fetched and unpacked
 _RESULT_LIMIT_BYTES = 4096  # what the kubelet keeps of a termination message
 
 
@@ -26,7 +29,17 @@ def envtask_pod(task: Object, settings: Settings, master_token: bytes, attempt: 
     spec["initContainers"] = _init_containers(task, template, settings, master_token)
     spec["containers"] = [_task(task, template, settings)]
     spec["volumes"] = _volumes(task)
+    spec["activeDeadlineSeconds"] = _active_deadline_s(task)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+
+
+def _active_deadline_s(task: Object) -> int:
+    """A backup for when the operator is away: it ends what overruns long before. Counted from the pod's start."""
+    spec = task["spec"]
+    setup = spec.get("workspace", {}).get("setup")
+    setup_s = setup.get("timeoutSeconds", DEFAULT_TIMEOUT_S) if setup else 0
+    deadline: int = spec.get("timeoutSeconds", DEFAULT_TIMEOUT_S) + setup_s + _FETCH_S + START_DEADLINE_S
+    return deadline + 2 * OVERRUN_S
 
 
 def _init_containers(task: Object, template: Object, settings: Settings, master_token: bytes) -> list[Object]:
@@ -119,9 +132,7 @@ def _volumes(task: Object) -> list[Object]:
         for index, entry in enumerate(task["spec"].get("inputs", []))
     ]
     return [
-        parts.empty_dir("bin"),
-        parts.empty_dir("token", memory=True),
-        *(parts.empty_dir(name) for name in ("workspace", "tmp", "scratch")),
+        *(parts.empty_dir(name) for name in ("bin", "token", "workspace", "tmp", "scratch")),
         *parts.source_volumes(workspace),
         *inputs,
     ]

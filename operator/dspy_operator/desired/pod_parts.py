@@ -23,7 +23,22 @@ DEFAULT_UID = 1000
 _ARGUMENT_MAX_BYTES = 128 * 1024 - 256
 
 # Small and explicit: our own containers must fit a node that users' containers fill.
+# No ephemeral-storage here: the kubelet holds the pod's volumes, too, against the sum of what containers set as limits.
 _SMALL = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}}
+# For a user's container whose template says nothing of that resource: enough for a usual test run, and no more of a
+# shared node's memory than one pod may be allowed to take.
+_DEFAULT_USER_LIMIT = {"memory": "2Gi"}
+_DEFAULT_USER_REQUESTS = {"cpu": "100m", "memory": "256Mi"}
+
+_SIZE_LIMITS = {
+    "bin": "64Mi",
+    "token": "1Mi",
+    "workspace": "10Gi",
+    "forks": "20Gi",
+    "tmp": "4Gi",
+    "scratch": "10Gi",  # a repository's clone, and the archive made of it
+}
+_IN_MEMORY = frozenset({"token"})  # what must not reach a disk
 
 
 def metadata(plural: str, owner: Object, pod_name: str, attempt: int) -> Object:
@@ -94,8 +109,7 @@ def user_container(settings: Settings, name: str, spec: Object, template: Object
         "imagePullPolicy": settings.image_pull_policy,
         "securityContext": _locked_down(),
     }
-    if template.get("resources"):
-        container["resources"] = template["resources"]
+    container["resources"] = _user_resources(template)
     for field in ("env", "envFrom"):
         if spec.get(field):
             container[field] = spec[field]
@@ -120,9 +134,10 @@ def mount(volume: str, path: str, *, read_only: bool = False, sub_path: str | No
     return made
 
 
-def empty_dir(name: str, *, memory: bool = False) -> Object:
-    """A volume that lives and dies with the pod; in memory for what must not reach a disk."""
-    return {"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"} if memory else {}}
+def empty_dir(name: str) -> Object:
+    """A volume that lives and dies with the pod. Beyond its limit the pod is evicted, rather than the node filled."""
+    limit = {"sizeLimit": _SIZE_LIMITS[name]}
+    return {"name": name, "emptyDir": {"medium": "Memory", **limit} if name in _IN_MEMORY else limit}
 
 
 def source_volumes(workspace: Object) -> list[Object]:
@@ -176,6 +191,19 @@ def egress(spec: Object) -> str:
     """The runner's --network: commands reach the network only where the spec allows it."""
     mode = spec.get("network", {}).get("egress", {}).get("mode", "None")
     return "allow" if mode == "Allow" else "none"
+
+
+def _user_resources(template: Object) -> Object:
+    """The template's resources; for cpu and memory, where it sets neither request nor limit, our defaults."""
+    asked = template.get("resources", {})
+    limits, requests = dict(asked.get("limits", {})), dict(asked.get("requests", {}))
+    for name, amount in _DEFAULT_USER_REQUESTS.items():
+        if name in limits or name in requests:
+            continue
+        requests[name] = amount
+        if name in _DEFAULT_USER_LIMIT:
+            limits[name] = _DEFAULT_USER_LIMIT[name]
+    return {"requests": requests, "limits": limits}
 
 
 def _locked_down() -> Object:

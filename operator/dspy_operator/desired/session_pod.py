@@ -29,9 +29,7 @@ def session_pod(
     spec["initContainers"] = [parts.install_runner(settings), _runner(session, template, settings)]
     spec["containers"] = [_agent(session, workspace, settings, master_token)]
     spec["volumes"] = [
-        parts.empty_dir("bin"),
-        parts.empty_dir("token", memory=True),
-        *(parts.empty_dir(name) for name in ("workspace", "forks", "tmp", "scratch")),
+        *(parts.empty_dir(name) for name in ("bin", "token", "workspace", "forks", "tmp", "scratch")),
         *parts.source_volumes(workspace),
     ]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}

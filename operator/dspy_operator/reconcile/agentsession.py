@@ -10,9 +10,10 @@ from dspy_operator.reconcile import references
 from dspy_operator.reconcile.context import Context, earliest, expire, write_status
 from dspy_operator.reconcile.start import create_pod, lost_pods, pause_s
 from dspy_operator.status import pods
-from dspy_operator.status import session as view
 from dspy_operator.status.conditions import is_true, merge, parse_time
-from dspy_operator.status.session import MAX_LOST_PODS, Finish, View
+from dspy_operator.status.session import MAX_LOST_PODS, finish_of, observe
+from dspy_operator.status.session_fields import status_fields
+from dspy_operator.status.session_view import Finish, View, finished, stalled, waiting
 from dspy_operator.store import Object
 
 _POOL_RETRY_S = 60.0
@@ -29,27 +30,27 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     try:
         seen = await _advance(ctx, session, pod)
     except StalledError as error:
-        seen = view.stalled(error, pod)
+        seen = stalled(error, pod)
     write_again_s = await _write(ctx, session, seen)
     return earliest(seen.look_again_s, write_again_s, _shutdown_in_s(ctx, session))
 
 
 async def _advance(ctx: Context, session: Object, pod: Object | None) -> View:
-    finish = None if pod is None else view.finish_of(session, pod)
+    finish = None if pod is None else finish_of(session, pod)
     if finish is not None:
-        return view.finished(session, finish, pod)
+        return finished(session, finish, pod)
     left_s = _shutdown_in_s(ctx, session)
     if left_s is not None and left_s <= 0:
         outcome = "Unsolved" if "task" in session["spec"] else None
         ended = Finish("ShutdownTimeReached", "spec.lifecycle.shutdownTime has passed.", outcome)
-        return view.finished(session, ended, pod)
+        return finished(session, ended, pod)
     refuse_unsupported(session)
     if pod is not None and pods.phase(pod) in ("Failed", "Succeeded") and not pods.is_deleting(pod):
         # Not the agent's doing (that would be a finish): the pod is no use any more, and its name is needed.
         await ctx.cluster.delete_pod(pod)
-        return view.waiting("PodLost", f"The session's pod was lost: {pods.loss(pod)}", None)
+        return waiting("PodLost", f"The session's pod was lost: {pods.loss(pod)}", None)
     if pod is not None:
-        return view.observe(session, pod, ctx.now())
+        return observe(session, pod, ctx.now())
     return await _start(ctx, session)
 
 
@@ -57,16 +58,16 @@ async def _start(ctx: Context, session: Object) -> View:
     lost = lost_pods(ctx, session)
     if lost is not None and lost.attempt > MAX_LOST_PODS:
         message = f"The session's pod was lost {lost.attempt} times, last: {lost.reason}"
-        return view.finished(session, Finish("InfraError", message, "Error"), None)
+        return finished(session, Finish("InfraError", message, "Error"), None)
     wait_s = pause_s(ctx, lost)
     if lost is not None and wait_s > 0:
-        return view.waiting("PodLost", f"The session's pod was lost: {lost.reason}", wait_s)
+        return waiting("PodLost", f"The session's pod was lost: {lost.reason}", wait_s)
     template = _template(ctx, session)
     await references.check(ctx, session["metadata"]["namespace"], session["spec"])
     attempt = 1 if lost is None else lost.attempt + 1
     manifest = session_pod(session, template, ctx.settings, ctx.settings.reddb_token(), attempt)
     pod = await create_pod(ctx, session, manifest)
-    return view.observe(session, pod, ctx.now())
+    return observe(session, pod, ctx.now())
 
 
 async def _after_the_end(ctx: Context, session: Object) -> float | None:
@@ -85,7 +86,7 @@ def _ends_by_itself(pod: Object) -> bool:
 
 
 async def _write(ctx: Context, session: Object, seen: View) -> float | None:
-    status = view.status(session, seen, ctx.now())
+    status = status_fields(session, seen, ctx.now())
     stored = session["status"].get("conditions") or ()
     status["conditions"] = merge(stored, seen.conditions, session["metadata"]["generation"], ctx.now())
     again_s = await write_status(ctx, names.AGENT_SESSIONS, session, status)

@@ -1,7 +1,8 @@
 """EnvTask in Pod mode: one pod per attempt, `<task>-<attempt>`, until the command succeeds or may not be tried again.
 
 Attempts are counted in the status before the next one starts, so that a restart of the operator neither forgets nor
-repeats one: an attempt that ended is in `attempts` with `active` 0, and the command's share of them is `failed`.
+repeats one: an attempt that ended is in `attempts` with `active` 0; those in which the command may have run are in
+`failed`, and only they count against spec.backoffLimit.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from dspy_operator.reconcile.context import Context, earliest, expire, write_sta
 from dspy_operator.reconcile.start import create_pod, find_pod
 from dspy_operator.status import pods
 from dspy_operator.status.conditions import Condition, is_true, merge, timestamp
-from dspy_operator.status.envtask import Kind, Outcome, Progress, conditions, judge, result_fields
-from dspy_operator.store import Object
+from dspy_operator.status.envtask import judge
+from dspy_operator.status.envtask_fields import conditions, result_fields
+from dspy_operator.status.outcome import Kind, Outcome, Progress, ours
+from dspy_operator.store import Loss, Object
 
-MAX_INFRA_RETRIES = 3
+MAX_START_RETRIES = 3
 _RETRY_CAP_S = 360.0
 
 
@@ -48,11 +51,11 @@ async def _advance(ctx: Context, task: Object) -> float | None:
     if attempt == 0:
         return await _start(ctx, task, 1)
     pod = by_attempt.get(attempt) or await find_pod(ctx, task, attempt)
-    state = _lost(ctx, task) if pod is None else judge(task, pod, ctx.now())
+    state = _lost(ctx, task, attempt) if pod is None else judge(task, pod, ctx.now())
+    if isinstance(state, Outcome) and pod is not None:
+        state = await _stop(ctx, task, state, pod)
     if isinstance(state, Progress):
         return await _report_progress(ctx, task, attempt, state)
-    if pod is not None:
-        await _stop(ctx, state, pod)
     return await _conclude(ctx, task, attempt, state)
 
 
@@ -76,18 +79,18 @@ async def _report_progress(ctx: Context, task: Object, attempt: int, state: Prog
 
 
 async def _conclude(ctx: Context, task: Object, attempt: int, outcome: Outcome) -> float | None:
-    failed = _command_failures(task, attempt, outcome)
-    infra = attempt - failed - (1 if outcome.kind is Kind.SUCCEEDED else 0)
+    failed = _failures(task, attempt, outcome)
+    unstarted = attempt - failed - (1 if outcome.kind is Kind.SUCCEEDED else 0)
     fields: Object = {"attempts": attempt, "active": 0, "pending": 0, "failed": failed}
     fields["podName"] = names.task_pod(task["metadata"]["name"], attempt)
     if outcome.kind is Kind.SUCCEEDED:
         return await _end(ctx, task, "Complete", outcome, {**fields, "succeeded": 1})
     if outcome.kind is Kind.FATAL or failed > task["spec"].get("backoffLimit", 0):
         return await _end(ctx, task, "Failed", outcome, fields)
-    if outcome.kind is Kind.INFRA and infra > MAX_INFRA_RETRIES:
-        tried = f"{outcome.message} (the infrastructure failed {infra} times)"
+    if outcome.kind is Kind.NOT_STARTED and unstarted > MAX_START_RETRIES:
+        tried = f"{outcome.message} (the command could not be started {unstarted} times)"
         return await _end(ctx, task, "Failed", replace(outcome, message=tried), fields)
-    wait_s = _retry_in_s(ctx, outcome, failed if outcome.kind is Kind.COMMAND else infra)
+    wait_s = _retry_in_s(ctx, outcome, unstarted if outcome.kind is Kind.NOT_STARTED else failed)
     if wait_s <= 0 and _is_counted(task, attempt):
         return await _start(ctx, task, attempt + 1)
     if not _is_counted(task, attempt):
@@ -107,17 +110,38 @@ async def _end(ctx: Context, task: Object, kind: str, outcome: Outcome, fields: 
     return await _expire(ctx, stored) if stored is not None else None
 
 
-async def _stop(ctx: Context, outcome: Outcome, pod: Object) -> None:
-    # The attempt is judged though its pod lives on: it never started, overran, or its node is gone.
+async def _stop(ctx: Context, task: Object, outcome: Outcome, pod: Object) -> Outcome | Progress:
+    """Gives up a pod that lives on though its attempt is judged: it did not start in time, or overran.
+
+    The judgement stands only when the pod is gone: until then its command may still begin, or go on.
+    """
+    if outcome.kind not in (Kind.NOT_STARTED, Kind.INTERRUPTED):
+        return outcome
     over = pods.phase(pod) in ("Failed", "Succeeded") or pods.ended(pod, names.CONTAINER_TASK) is not None
-    if outcome.kind is Kind.INFRA and not over and not pods.is_deleting(pod):
-        await ctx.cluster.delete_pod(pod)
+    if over or pods.is_deleting(pod):
+        return _in_first_words(ctx, task, outcome, pod)
+    await ctx.cluster.delete_pod(pod)
+    may_have_run = outcome.kind is Kind.INTERRUPTED
+    given_up = Loss(pods.attempt_of(pod), outcome.message, ctx.now().timestamp(), may_have_run)
+    ctx.store.losses[task["metadata"]["uid"]] = given_up
+    return Progress("Running" if may_have_run else "Pending", "PodTerminating", outcome.message, None)
 
 
-def _lost(ctx: Context, task: Object) -> Outcome:
+def _in_first_words(ctx: Context, task: Object, outcome: Outcome, pod: Object) -> Outcome:
+    """The outcome, told as it was when we gave the pod up: what the kubelet says of a deleted pod helps nobody."""
+    known = ctx.store.losses.get(task["metadata"]["uid"])
+    if known is None or known.attempt != pods.attempt_of(pod):
+        return outcome
+    return replace(outcome, message=known.reason)
+
+
+def _lost(ctx: Context, task: Object, attempt: int) -> Outcome:
     loss = ctx.store.losses.get(task["metadata"]["uid"])
-    at = None if loss is None else datetime.fromtimestamp(loss.at_s, UTC)
-    return Outcome(Kind.INFRA, "InfraError", "The attempt's pod was deleted.", None, at)
+    if loss is None or loss.attempt != attempt:
+        message = "The attempt's pod was deleted while no operator looked: its command may have run."
+        return ours(message, may_have_run=True)
+    message = f"The attempt's pod is gone: {loss.reason}"
+    return ours(message, may_have_run=loss.may_have_run, at=datetime.fromtimestamp(loss.at_s, UTC))
 
 
 async def _expire(ctx: Context, task: Object) -> float | None:
@@ -152,9 +176,11 @@ def _is_counted(task: Object, attempt: int) -> bool:
     return bool(status.get("attempts") == attempt and status.get("active") == 0)
 
 
-def _command_failures(task: Object, attempt: int, outcome: Outcome) -> int:
+def _failures(task: Object, attempt: int, outcome: Outcome) -> int:
+    """Attempts up to this one in which the command may have run, and did not succeed."""
     before: int = task["status"].get("failed", 0)
-    return before if _is_counted(task, attempt) or outcome.kind is not Kind.COMMAND else before + 1
+    ran = outcome.kind in (Kind.COMMAND, Kind.INTERRUPTED)
+    return before + 1 if ran and not _is_counted(task, attempt) else before
 
 
 def _retry_in_s(ctx: Context, outcome: Outcome, failures: int) -> float:

@@ -61,12 +61,26 @@ def note_loss(ctx: Context, pod: Object) -> None:
     living = ctx.store.get(key) if key is not None else None
     if owner is None or living is None or living["metadata"]["uid"] != owner["uid"]:
         return
+    attempt, known = pods.attempt_of(pod), ctx.store.losses.get(owner["uid"])
+    # Where we gave the pod up ourselves, why we did says more than that it was deleted.
+    reason = known.reason if known is not None and known.attempt == attempt else _why_gone(pod)
+    may_have_run = pods.may_have_run(pod, names.CONTAINER_TASK)
+    ctx.store.losses[owner["uid"]] = Loss(attempt, reason, ctx.now().timestamp(), may_have_run)
+
+
+def _why_gone(pod: Object) -> str:
     reason = pods.loss(pod) if pods.phase(pod) == "Failed" else "it was deleted"
-    ctx.store.losses[owner["uid"]] = Loss(pods.attempt_of(pod), reason, ctx.now().timestamp())
+    trouble = pods.trouble(pod)
+    return reason if trouble is None else f"{reason}; container {trouble.container}: {trouble.message}"
 
 
 def lost_pods(ctx: Context, owner: Object) -> Loss | None:
-    """The latest loss of a started object. After a restart of the operator only that there was one is known."""
+    """The latest loss of a started object.
+
+    A pod that went while no operator looked leaves no trace of its number: it counts as the first. The limit on lost
+    pods then begins anew, which takes one death of the operator per round. Keeping the number would need a field in
+    the status that the CRD does not have.
+    """
     known = ctx.store.losses.get(owner["metadata"]["uid"])
     if known is None and "podName" in owner["status"]:
         return Loss(1, "it was deleted", 0.0)

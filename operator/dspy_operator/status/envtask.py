@@ -1,59 +1,31 @@
-"""From the pod of one attempt to how that attempt went, and from there to an EnvTask's status. Pure.
+"""From the pod of one attempt at an EnvTask to how that attempt stands. Pure.
 
-The command's failures and ours are told apart here and nowhere else: exit code 125 with an error, an eviction, an image
-that cannot be pulled or a lost node say nothing about the command.
+The command's failures and ours are told apart here, and ours by whether the command can have begun: running a command
+twice has effects that others see, so only an attempt that surely never began is repeated unasked.
 """
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dspy_operator import names
-from dspy_operator.desired.envtask_pod import DEFAULT_TIMEOUT_S
+from dspy_operator.desired.envtask_pod import DEFAULT_TIMEOUT_S, OVERRUN_S, START_DEADLINE_S
 from dspy_operator.errors import ReportInvalidError
-from dspy_operator.reports import RunnerReport, runner_report, workspace_report
+from dspy_operator.reports import RunnerReport, runner_report
 from dspy_operator.status import pods
-from dspy_operator.status.conditions import Condition, parse_time, timestamp
+from dspy_operator.status.conditions import parse_time
+from dspy_operator.status.envtask_init import FATAL_CODES, exit_words, judge_init
+from dspy_operator.status.outcome import Kind, Outcome, Progress, ours
 from dspy_operator.store import Object
 
-START_DEADLINE_S = 300.0
-_DEFAULT_TAIL_BYTES = 2048
-_OVERRUN_S = 60.0
 _LOST_AFTER_S = 60.0
-# What no further attempt can mend: the spec itself is at fault.
-_FATAL_CODES = frozenset({"CannotStart", "BadRequest", "NetworkNotAllowed", "WorkspaceInvalid"})
-
-
-class Kind(enum.Enum):
-    """Whose success or failure an attempt was."""
-
-    SUCCEEDED = enum.auto()
-    COMMAND = enum.auto()  # the command failed: counts against backoffLimit
-    INFRA = enum.auto()  # we failed: retried apart from backoffLimit
-    FATAL = enum.auto()  # the spec cannot work: not retried
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended. `report` is the runner's, where it could be read."""
-
-    kind: Kind
-    reason: str
-    message: str
-    report: RunnerReport | None = None
-    at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """An attempt under way: what it waits for, and when time alone would end it."""
-
-    phase: str
-    reason: str
-    message: str
-    look_again_s: float | None
+# The runner's errors of which it says itself that the command was not started; of any other nobody can be sure.
+_NOT_STARTED_CODES = frozenset({"IsolationUnavailable"})
+_WORDS = {
+    "TimedOut": "The command exceeded spec.timeoutSeconds.",
+    "OOMKilled": "The command exceeded its memory limit.",
+    "ProcessLimit": "The command started more processes than it may have.",
+}
 
 
 def judge(task: Object, pod: Object, now: datetime) -> Outcome | Progress:
@@ -62,7 +34,7 @@ def judge(task: Object, pod: Object, now: datetime) -> Outcome | Progress:
     if ended is not None:
         return _of_task(pod, ended)
     if pods.phase(pod) in ("Failed", "Succeeded"):
-        return _of_init(pod) or _infra(pods.loss(pod), pods.last_transition(pod))
+        return judge_init(pod) or _of_pod(pod)
     if pods.is_deleting(pod):
         return _deleting(pod, now)
     started = pods.running_since(pod, names.CONTAINER_TASK)
@@ -71,131 +43,67 @@ def judge(task: Object, pod: Object, now: datetime) -> Outcome | Progress:
     return _starting(pod, now)
 
 
-def conditions(kind: str, reason: str, message: str) -> tuple[Condition, ...]:
-    """All conditions of a task, of which `kind` is the true one."""
-    return tuple(
-        Condition(each, "True" if each == kind else "False", reason, message if each == kind else "")
-        for each in ("Complete", "Failed", "Reconciling", "Stalled", "Suspended")
-    )
-
-
-def result_fields(task: Object, outcome: Outcome, now: datetime) -> Object:
-    """Status fields that tell the end."""
-    made: Object = {
-        "reason": outcome.reason,
-        "message": outcome.message[:4096],
-        "completionTime": timestamp(outcome.at or now),
-    }
-    report = outcome.report
-    if report is None or report.error is not None:
-        return made
-    usage = report.usage
-    made["durationSeconds"] = usage.wall_ms / 1000
-    made["usage"] = {
-        "wallMilliseconds": usage.wall_ms,
-        "userMilliseconds": usage.user_ms,
-        "systemMilliseconds": usage.system_ms,
-        "maxRssBytes": usage.max_rss_bytes,
-    }
-    made["isolation"] = list(dict.fromkeys(report.isolation))
-    optional = {"exitCode": report.exit_code, "signal": report.signal}
-    made.update({name: value for name, value in optional.items() if value is not None})
-    keep = task["spec"].get("output", {}).get("maxTailBytes", _DEFAULT_TAIL_BYTES)
-    tails = {"stdoutTail": _tail(report.stdout_tail, keep), "stderrTail": _tail(report.stderr_tail, keep)}
-    made.update({name: tail for name, tail in tails.items() if tail})
-    return made
-
-
-def _tail(text: str, keep_bytes: int) -> str:
-    data = text.encode()
-    return data[max(0, len(data) - keep_bytes) :].decode(errors="ignore")
-
-
 def _of_task(pod: Object, ended: pods.Termination) -> Outcome:
     at = pods.ended_at(pod, names.CONTAINER_TASK)
+    if not pods.may_have_run(pod, names.CONTAINER_TASK):
+        return ours(
+            f"The command's container never started: {ended.words}: {ended.message}", may_have_run=False
+        )
     killed_for_memory = ended.reason == "OOMKilled"
     try:
         report = runner_report(ended.message)
     except ReportInvalidError as error:
         if killed_for_memory:
             return Outcome(Kind.COMMAND, "OOMKilled", "The container exceeded its memory limit.", None, at)
-        return _infra(f"The runner ended with {ended.words} without a readable result: {error}.", at)
+        return ours(_no_report(pod, ended, error), may_have_run=True, at=at)
     return _of_report(pod, report, killed_for_memory, at)
+
+
+def _no_report(pod: Object, ended: pods.Termination, error: ReportInvalidError) -> str:
+    failed_as_a_whole = bool(pod["status"].get("reason"))
+    why = f" ({pods.loss(pod)})" if failed_as_a_whole else ""
+    return (
+        f"The runner left no report that can be read: {error}; its container ended with {ended.words}{why}. "
+        "The command may have run: raise spec.backoffLimit where it may run again."
+    )
 
 
 def _of_report(pod: Object, report: RunnerReport, killed_for_memory: bool, at: datetime | None) -> Outcome:
     if report.error is not None:
-        said = f"{report.error.code}: {report.error.message}"
-        fatal = report.error.code in _FATAL_CODES
-        return Outcome(Kind.FATAL, report.error.code, said, report, at) if fatal else _infra(said, at)
+        said, code = f"{report.error.code}: {report.error.message}", report.error.code
+        if code in FATAL_CODES:
+            return Outcome(Kind.FATAL, code, said, report, at)
+        return ours(said, may_have_run=code not in _NOT_STARTED_CODES, at=at)
     if report.reason == "Completed":
         return Outcome(Kind.SUCCEEDED, "Completed", "The command exited with code 0.", report, at)
     if report.reason == "Cancelled":
-        return _infra(f"The command was cut off: {pods.loss(pod)}.", at)
-    if report.reason == "OOMKilled" or (report.signal == 9 and killed_for_memory):
-        return Outcome(Kind.COMMAND, "OOMKilled", "The command exceeded its memory limit.", report, at)
-    timed_out = report.reason == "TimedOut"
-    said = "The command exceeded spec.timeoutSeconds." if timed_out else _exit_words(report)
-    return Outcome(Kind.COMMAND, "TimedOut" if timed_out else "NonZeroExit", said, report, at)
+        return ours(f"The command was cut off: {pods.loss(pod)}.", may_have_run=True, at=at)
+    # A report has a reason where it has no error. One that this release does not know is handed on as it is.
+    reason = "OOMKilled" if report.signal == 9 and killed_for_memory else str(report.reason)
+    return Outcome(Kind.COMMAND, reason, _WORDS.get(reason) or exit_words(report), report, at)
 
 
-def _exit_words(report: RunnerReport) -> str:
-    if report.signal is not None:
-        return f"The command was ended by signal {report.signal}."
-    return f"The command exited with code {report.exit_code}."
-
-
-def _of_init(pod: Object) -> Outcome | None:
-    for name in (names.CONTAINER_INSTALL, names.CONTAINER_WORKSPACE, names.CONTAINER_SETUP):
-        ended = pods.ended(pod, name)
-        if ended is None or ended.exit_code == 0:
-            continue
-        if name == names.CONTAINER_WORKSPACE:
-            return _of_workspace(ended)
-        if name == names.CONTAINER_SETUP:
-            return _of_setup(ended)
-        return _infra(f"Container {name} ended with {ended.words}: {ended.message}")
-    return None
-
-
-def _of_workspace(ended: pods.Termination) -> Outcome:
-    try:
-        report = workspace_report(ended.message)
-    except ReportInvalidError:
-        return _infra(f"The workspace could not be prepared: {ended.words}. {ended.message}")
-    if report.reason in _FATAL_CODES:
-        return Outcome(Kind.FATAL, report.reason, report.message)
-    return _infra(f"{report.reason}: {report.message}")
-
-
-def _of_setup(ended: pods.Termination) -> Outcome:
-    try:
-        report = runner_report(ended.message)
-    except ReportInvalidError:
-        return _infra(f"The setup command's container ended with {ended.words}. {ended.message}")
-    if report.error is not None and report.error.code not in _FATAL_CODES:
-        return _infra(f"Setup: {report.error.code}: {report.error.message}")
-    said = (
-        report.error.message
-        if report.error is not None
-        else f"{_exit_words(report)} {report.stderr_tail}".strip()
-    )
-    return Outcome(Kind.FATAL, "SetupFailed", f"The workspace's setup command failed. {said}")
+def _of_pod(pod: Object) -> Outcome:
+    may_have_run = pods.may_have_run(pod, names.CONTAINER_TASK)
+    message = f"The attempt's pod failed: {pods.loss(pod)}."
+    return ours(message, may_have_run=may_have_run, at=pods.last_transition(pod))
 
 
 def _deleting(pod: Object, now: datetime) -> Outcome | Progress:
     # deletionTimestamp already includes the grace period. A pod that outlives it by much sits on a node that is gone.
     left_s = _LOST_AFTER_S - (now - parse_time(pod["metadata"]["deletionTimestamp"])).total_seconds()
     if left_s <= 0:
-        return _infra(f"The pod's node {pod['spec'].get('nodeName')} does not answer.")
-    return Progress("Running", "PodTerminating", "The attempt's pod is being deleted.", left_s)
+        message = f"The pod's node {pod['spec'].get('nodeName')} does not answer."
+        return ours(message, may_have_run=pods.may_have_run(pod, names.CONTAINER_TASK))
+    phase = "Running" if pods.running_since(pod, names.CONTAINER_TASK) else "Pending"
+    return Progress(phase, "PodTerminating", "The attempt's pod is being deleted.", left_s)
 
 
 def _running(task: Object, started: datetime, now: datetime) -> Outcome | Progress:
-    limit = timedelta(seconds=task["spec"].get("timeoutSeconds", DEFAULT_TIMEOUT_S) + _OVERRUN_S)
+    limit = timedelta(seconds=task["spec"].get("timeoutSeconds", DEFAULT_TIMEOUT_S) + OVERRUN_S)
     left_s = (started + limit - now).total_seconds()
     if left_s <= 0:
-        return _infra("The runner did not end the command after its timeout.")
+        return ours("The runner did not end the command after its timeout.", may_have_run=True)
     return Progress("Running", "Running", "The command is running.", left_s)
 
 
@@ -212,9 +120,5 @@ def _starting(pod: Object, now: datetime) -> Outcome | Progress:
         return Progress("Pending", "PreparingWorkspace", "The workspace is being prepared.", None)
     left_s = START_DEADLINE_S - (now - pods.created_at(pod)).total_seconds()
     if left_s <= 0:
-        return _infra(f"The pod did not start within {START_DEADLINE_S:.0f} s: {message}")
+        return ours(f"The pod did not start within {START_DEADLINE_S} s: {message}", may_have_run=False)
     return Progress("Pending", reason, message, left_s)
-
-
-def _infra(message: str, at: datetime | None = None) -> Outcome:
-    return Outcome(Kind.INFRA, "InfraError", message, None, at)

@@ -21,6 +21,10 @@ _CONFIG_TROUBLE = {
     "RunContainerError": "ContainerCannotStart",
     "CrashLoopBackOff": "ContainerCrashLooping",
 }
+# The container's process was not executed: the runtime could not make or start it.
+_NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
+# The kubelet's words for a container without a state when it ended the pod; it has others for one that was running.
+_NEVER_FOUND = "could not be located when the pod was terminated"
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,30 @@ def running_since(pod: Object, name: str) -> datetime | None:
 def ended_before(pod: Object, name: str) -> Termination | None:
     """How a container's previous run ended, if it was started again."""
     return _termination(container(pod, name).get("lastState"))
+
+
+def may_have_run(pod: Object, name: str) -> bool:
+    """Whether a container can have begun: False only where the pod's status shows that it did not.
+
+    The kubelet writes a container's status as soon as the pod is initialised; before that nothing of ours has begun,
+    and a kubelet that refuses a pod at admission writes none. When it ends a pod it calls a container that it never
+    created lost, too, but can name no id for it.
+    """
+    status = container(pod, name)
+    if not status:
+        bound, initialised = (
+            pod["spec"].get("nodeName"),
+            condition(pod, "Initialized").get("status") == "True",
+        )
+        return bool(bound) and initialised
+    last = _termination(status.get("state"))
+    if last is None:
+        return (
+            running_since(pod, name) is not None or status.get("lastState", {}).get("terminated") is not None
+        )
+    if last.reason == "ContainerStatusUnknown":
+        return bool(status.get("containerID")) or _NEVER_FOUND not in last.message
+    return last.reason not in _NEVER_STARTED
 
 
 def restarts(pod: Object, name: str) -> int:

@@ -1,0 +1,54 @@
+"""The fields of an AgentSession's status beside its conditions. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from dspy_operator.status.conditions import timestamp
+from dspy_operator.status.session_view import Finish, View
+from dspy_operator.store import Object
+
+_POLICIES = {"search": "Search", "llm": "LLM", "trainingJobRef": "Trained"}
+
+
+def status_fields(session: Object, view: View, now: datetime) -> Object:
+    """The status fields beside conditions: times stay as first written, absent fields stay absent."""
+    stored = session["status"]
+    made: Object = {
+        "phase": view.phase,
+        "observedGeneration": session["metadata"]["generation"],
+        **_policy(session),
+        **{
+            name: stored[name] for name in ("podName", "nodeName", "endpoint", "launchType") if name in stored
+        },
+        **view.fields,
+        **{name: stored[name] for name in ("startTime", "readyTime", "finishTime") if name in stored},
+    }
+    if "podName" in made:
+        made.setdefault("startTime", timestamp(now))
+        made["launchType"] = "Cold"
+    if any(c.type == "Ready" and c.status == "True" for c in view.conditions):
+        made.setdefault("readyTime", timestamp(now))
+    if view.finish is not None:
+        made.setdefault("finishTime", timestamp(now))
+        if view.finish.outcome is not None:
+            made["result"] = _result(view.finish)
+    return made
+
+
+def _policy(session: Object) -> Object:
+    """The policy in effect: a task without one is worked on by policy.search; without a task nothing decides."""
+    spec = session["spec"]
+    default = "search" if "task" in spec else None
+    named = next(iter(spec.get("policy", {})), default)
+    return {} if named is None else {"policy": _POLICIES[named]}
+
+
+def _result(finish: Finish) -> Object:
+    result: Object = {"outcome": finish.outcome, "reason": finish.reason, "summary": finish.message}
+    report = finish.report
+    if report is None:
+        return result
+    optional = {"checkExitCode": report.check_exit_code, "patchRef": report.patch_ref}
+    result.update({name: value for name, value in optional.items() if value is not None})
+    return {**result, "turns": report.turns, "tokens": report.tokens, "seconds": report.seconds}
