@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::sandbox::{memory_limit_bytes, rung, wire::Limits};
 
@@ -36,6 +37,9 @@ pub struct SandboxArgs {
     #[arg(long, env = "RUNNER_HIDE", value_delimiter = ':')]
     pub hide: Vec<PathBuf>,
     /// A path outside the workspace that commands may change, for example a cache; may be given again.
+    /// /tmp need not be named in a container: where the runner is the first process and /tmp a mount of its own, as
+    /// a pod's emptyDir is, all commands share it, unless a hidden path or a workspace lies in it. Elsewhere /tmp is
+    /// others' too and stays closed; every command has a private $TMPDIR anyway.
     #[arg(long, env = "RUNNER_WRITABLE", value_delimiter = ':')]
     pub writable: Vec<PathBuf>,
     /// Rungs of isolation without which no command starts.
@@ -49,8 +53,12 @@ pub struct SandboxArgs {
     #[arg(long, env = "RUNNER_MAX_MEMORY_BYTES")]
     pub max_memory_bytes: Option<u64>,
     /// Most processes and threads that a command's tree may be given.
-    #[arg(long, env = "RUNNER_MAX_PROCESSES", default_value_t = 1024)]
+    #[arg(long, env = "RUNNER_MAX_PROCESSES", default_value_t = 512)]
     pub max_processes: u64,
+    /// Most processes and threads of the commands' user id on the whole node, other pods' counted, before a command
+    /// may fork no more; root is exempt. Default: 1024 for each of the node's processors, at least 4096.
+    #[arg(long, env = "RUNNER_MAX_USER_PROCESSES")]
+    pub max_user_processes: Option<u64>,
     /// Largest file that a command may write, in bytes.
     #[arg(long, env = "RUNNER_MAX_FILE_BYTES", default_value_t = 8 << 30)]
     pub max_file_bytes: u64,
@@ -66,11 +74,18 @@ impl SandboxArgs {
         Limits {
             memory_bytes: self.max_memory_bytes.unwrap_or_else(available),
             processes: self.max_processes,
+            user_processes: self.max_user_processes.unwrap_or_else(default_user_processes),
             file_bytes: self.max_file_bytes,
             cpu_seconds: None,
             open_files: self.max_open_files,
         }
     }
+}
+
+/// What a node carries without trouble grows with it, and so do the pods that share a user id there.
+fn default_user_processes() -> u64 {
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().and_then(|count| u64::try_from(count).ok());
+    online.unwrap_or(1).saturating_mul(1024).max(4096)
 }
 
 fn machine_memory_bytes() -> u64 {

@@ -12,6 +12,7 @@ use crate::config::{Network, SandboxArgs, UnixSockets};
 use crate::error::{Error, Result};
 use crate::sandbox::wire::{Action, Finished, Limits, Spec, Stop, Usage, Verdict};
 use crate::sandbox::{Execution, Streams, Visible, foreign_sockets};
+use crate::tmp;
 
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 const DEFAULT_OUTPUT_BYTES: usize = 1 << 20;
@@ -55,7 +56,7 @@ pub struct ExecRequest {
 pub struct LimitsRequest {
     /// Private memory of the whole tree.
     pub memory_bytes: Option<u64>,
-    /// Processes and threads of the whole tree.
+    /// Processes and threads of the whole tree; one more and it is killed, with reason `ProcessLimit`.
     pub processes: Option<u64>,
     /// Largest file written.
     pub file_bytes: Option<u64>,
@@ -73,6 +74,8 @@ pub enum Reason {
     Signaled,
     TimedOut,
     OOMKilled,
+    /// Killed for passing `limits.processes`.
+    ProcessLimit,
     Cancelled,
 }
 
@@ -132,7 +135,7 @@ impl Planner {
         Self {
             network: args.network,
             unix_connect,
-            writable: args.writable.clone(),
+            writable: args.writable.iter().cloned().chain(tmp::of_this_container(&hidden, own)).collect(),
             require: args.require.clone(),
             max_timeout_ms: args.max_timeout_ms,
             limits: args.limits(),
@@ -169,6 +172,7 @@ impl Planner {
                 "timeout_ms",
             )?,
             limits: self.limits(&request.limits)?,
+            owns_namespace: false,
             require: self.require.clone(),
         })
     }
@@ -202,6 +206,7 @@ impl Planner {
         Ok(Limits {
             memory_bytes: within(wanted.memory_bytes, own.memory_bytes, own.memory_bytes, "limits.memory_bytes")?,
             processes: within(wanted.processes, own.processes, own.processes, "limits.processes")?,
+            user_processes: own.user_processes,
             file_bytes: within(wanted.file_bytes, own.file_bytes, own.file_bytes, "limits.file_bytes")?,
             cpu_seconds: wanted
                 .cpu_seconds
@@ -268,7 +273,7 @@ fn reason(finished: &Finished) -> Reason {
         Some(Stop::TimedOut) => Reason::TimedOut,
         Some(Stop::Cancelled) => Reason::Cancelled,
         Some(Stop::Memory | Stop::KernelOom) => Reason::OOMKilled,
-        Some(Stop::Processes) => Reason::Signaled,
+        Some(Stop::Processes) => Reason::ProcessLimit,
         None => match (finished.exit_code, finished.signal) {
             (Some(0), _) => Reason::Completed,
             (Some(_), _) => Reason::NonZeroExit,

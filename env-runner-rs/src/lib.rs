@@ -9,8 +9,8 @@
 //! - [`snapshot`]: forks, resets and diffs of workspaces.
 //! - [`error`]: the one error type; [`telemetry`], [`metrics`]: logs and counts; [`install`]: for pods.
 //!
-//! What is deliberately absent: user, mount and PID namespaces and cgroups of our own. A restricted pod
-//! grants none of them, so nothing here may rest on them; every reply names the rungs that held.
+//! What is deliberately absent: user, mount and PID namespaces of our own. A restricted pod grants none of
+//! them, nor a cgroup, so nothing here may rest on them; every reply names the rungs that held.
 
 pub mod config;
 pub mod error;
@@ -24,3 +24,4 @@ pub mod sandbox;
 pub mod serve;
 pub mod snapshot;
 pub mod telemetry;
+mod tmp;

@@ -82,7 +82,9 @@ async fn execute(args: &RunArgs, sandbox: Sandbox) -> Result<(Outcome, Execution
     let name = PathBuf::from(format!("env-runner-{}", random_hex(6)?));
     let tmp = home.join(&name);
     let planner = Planner::new(&args.sandbox, args.sandbox.hide.clone(), &[&workspace]);
-    let spec = planner.plan(&request, &workspace, &tmp)?;
+    let mut spec = planner.plan(&request, &workspace, &tmp)?;
+    // The first process of a container: nothing else in there but what the command leaves.
+    spec.owns_namespace = std::process::id() == 1;
     let stop = CancellationToken::new();
     tokio::spawn(crate::serve::cancel_on_signal(stop.clone())?);
     std::fs::create_dir(&tmp)?;

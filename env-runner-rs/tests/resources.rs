@@ -47,7 +47,7 @@ fn a_fork_bomb_is_stopped_and_named() {
         let script =
             "import os,time\nfor _ in range(9):\n if os.fork()==0: os.setsid()\n time.sleep(0.02)\ntime.sleep(60)";
         let reply = runner.exec(&json!({"argv": ["python3", "-c", script, mark], "limits": {"processes": 30}}));
-        assert_eq!(reply["reason"], "Signaled", "{reply}");
+        assert_eq!(reply["reason"], "ProcessLimit", "{reply}");
         assert!(reply["message"].as_str().unwrap().contains("limits.processes"));
         assert!(!alive(&mark));
     });

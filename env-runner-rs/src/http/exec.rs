@@ -98,6 +98,7 @@ fn label(reason: Reason) -> &'static str {
         Reason::Signaled => "Signaled",
         Reason::TimedOut => "TimedOut",
         Reason::OOMKilled => "OOMKilled",
+        Reason::ProcessLimit => "ProcessLimit",
         Reason::Cancelled => "Cancelled",
     }
 }

@@ -38,7 +38,13 @@ fn count(file: &PathBuf) -> u64 {
 
 /// The first of `names` that exists in our cgroup: `[version 2, version 1]`.
 fn find(names: &[&str; 2]) -> Option<PathBuf> {
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let places = own_directories("memory");
+    places.iter().flat_map(|place| [place.join(names[1]), place.join(names[0])]).find(|file| file.exists())
+}
+
+/// Where our own cgroup may be mounted: that of a version 1 `controller` first, then version 2.
+pub(super) fn own_directories(controller: &str) -> Vec<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let path_of = |wanted: &str| {
         own.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':').skip(1);
@@ -49,13 +55,13 @@ fn find(names: &[&str; 2]) -> Option<PathBuf> {
     };
     let mut places = Vec::new();
     // Inside a container the path is often the host's, while the mount shows our own cgroup as its root.
-    if let Some(path) = path_of("memory") {
-        places.push(PathBuf::from("/sys/fs/cgroup/memory").join(path).join(names[1]));
-        places.push(PathBuf::from("/sys/fs/cgroup/memory").join(names[1]));
+    for (name, mount) in [(controller, format!("/sys/fs/cgroup/{controller}")), ("", "/sys/fs/cgroup".to_owned())] {
+        if let Some(path) = path_of(name) {
+            let mount = PathBuf::from(mount);
+            places.push(mount.join(path));
+            places.push(mount);
+        }
     }
-    if let Some(path) = path_of("") {
-        places.push(PathBuf::from("/sys/fs/cgroup").join(path).join(names[0]));
-        places.push(PathBuf::from("/sys/fs/cgroup").join(names[0]));
-    }
-    places.into_iter().find(|place| place.exists())
+    places.retain(|place| place.join("cgroup.procs").exists());
+    places
 }

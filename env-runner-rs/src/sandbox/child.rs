@@ -14,13 +14,18 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, fchdir, setsid};
+use rustix::process::nice;
 use serde::{Deserialize, Serialize};
 
+use super::pids_cgroup::PidsCgroup;
 use super::seccomp::Filters;
 use super::supervisor::{read_all, write_best};
 use super::wire::{Action, Spec};
 use super::zygote::Stdio;
 use super::{capabilities, landlock, rlimits, rung};
+
+/// How much politer a command is than its supervisor, which must win the processor against a thousand of it.
+const NICENESS: i32 = 10;
 
 /// What the child told its supervisor before `exec` closed the pipe.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,8 +53,8 @@ impl StartReport {
 }
 
 /// Becomes the command, or reports why not and exits.
-pub fn enter(spec: &Spec, stdio: &Stdio, report: File, filters: &Filters) -> ! {
-    let refusal = match prepare(spec, stdio, filters) {
+pub fn enter(spec: &Spec, cgroup: Option<&PidsCgroup>, stdio: &Stdio, report: File, filters: &Filters) -> ! {
+    let refusal = match prepare(spec, cgroup, stdio, filters) {
         Ok(isolation) => {
             let missing = missing(spec, &isolation);
             if missing.is_empty() {
@@ -82,15 +87,22 @@ fn missing(spec: &Spec, isolation: &[String]) -> Vec<String> {
     wanted.filter(|name| !granted(name)).cloned().collect()
 }
 
-fn prepare(spec: &Spec, stdio: &Stdio, filters: &Filters) -> Result<Vec<String>, String> {
+fn prepare(spec: &Spec, cgroup: Option<&PidsCgroup>, stdio: &Stdio, filters: &Filters) -> Result<Vec<String>, String> {
     wire_up(stdio).map_err(|error| format!("cannot set up standard streams: {error}"))?;
     enter_directory(spec)?;
     volunteer_for_oom_killer();
+    nice(NICENESS).map_err(|error| format!("cannot lower the priority: {error}"))?;
     let mut isolation = vec![rung::PROCESS_TREE.to_owned()];
     rlimits::apply(&spec.limits).map_err(|error| format!("cannot set resource limits: {error}"))?;
     isolation.push(rung::RLIMITS.to_owned());
+    if cgroup.is_some_and(|cgroup| cgroup.enter().is_ok()) {
+        isolation.push(rung::PIDS_CGROUP.to_owned());
+    }
     if capabilities::drop_dangerous() {
         isolation.push(rung::CAPABILITIES.to_owned());
+    }
+    if rlimits::bound_user(spec.limits.user_processes) {
+        isolation.push(rung::RLIMIT_NPROC.to_owned());
     }
     if prctl::set_no_new_privs().is_ok() {
         isolation.push(rung::NO_NEW_PRIVS.to_owned());

@@ -38,6 +38,18 @@ pub fn restrict(spec: &Spec) -> Vec<String> {
     }
 }
 
+/// Restricts the calling process to signal only itself and its future descendants; true if the kernel does so.
+pub fn scope_signals() -> bool {
+    let scope = || {
+        Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .scope(Scope::Signal)?
+            .create()?
+            .restrict_self()
+    };
+    scope().is_ok_and(|status| status.ruleset == RulesetStatus::FullyEnforced)
+}
+
 fn try_restrict(spec: &Spec) -> Result<RestrictionStatus, RulesetError> {
     let read = AccessFs::from_read(NEWEST);
     let write: BitFlags<AccessFs> = AccessFs::from_all(NEWEST) & !(AccessFs::MakeChar | AccessFs::MakeBlock);

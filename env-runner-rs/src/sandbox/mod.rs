@@ -7,8 +7,11 @@
 mod capabilities;
 mod cgroup;
 mod child;
+mod headcount;
 mod landlock;
 mod output;
+mod pids_cgroup;
+mod reach;
 mod rlimits;
 mod seccomp;
 mod supervisor;
@@ -43,6 +46,10 @@ use wire::{Spec, Verdict};
 pub mod rung {
     pub const PROCESS_TREE: &str = "process_tree";
     pub const RLIMITS: &str = "rlimits";
+    /// The kernel bounds the processes of the command's user id on the node.
+    pub const RLIMIT_NPROC: &str = "rlimit_nproc";
+    /// The kernel bounds the processes of the command.
+    pub const PIDS_CGROUP: &str = "pids_cgroup";
     pub const CAPABILITIES: &str = "capabilities";
     pub const NO_NEW_PRIVS: &str = "no_new_privs";
     pub const LANDLOCK: &str = "landlock";

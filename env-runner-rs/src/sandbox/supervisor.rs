@@ -21,14 +21,19 @@ use nix::unistd::{ForkResult, Pid, fork, pipe2};
 
 use super::cgroup::OomCounter;
 use super::child::{self, StartReport};
+use super::headcount::Headcount;
+use super::pids_cgroup::PidsCgroup;
+use super::reach::Reach;
 use super::seccomp::Filters;
 use super::tree;
 use super::wire::{Finished, Spec, Stop, Usage, Verdict, read_frame, write_frame};
 use super::zygote::{SIGNALFD_FLAGS, Stdio, sigchld};
 
-/// How often the tree is counted: often at first, where bombs go off, then less.
-const SAMPLE_YOUNG: Duration = Duration::from_millis(10);
-const SAMPLE_OLD: Duration = Duration::from_millis(50);
+/// How often the tree is walked, for its memory above all.
+const SAMPLE: Duration = Duration::from_millis(50);
+/// How often the cheap count is read, which calls for a walk at once: most often at first, where bombs go off.
+const GLANCE_YOUNG: Duration = Duration::from_millis(2);
+const GLANCE_OLD: Duration = Duration::from_millis(20);
 const YOUNG: Duration = Duration::from_secs(2);
 /// A tree that outlives its SIGKILL for this long is stuck in the kernel.
 const KILL_DEADLINE: Duration = Duration::from_secs(30);
@@ -56,9 +61,14 @@ fn supervise(stdio: Stdio, control: &UnixStream, filters: &Filters) -> io::Resul
     let signals = child_signals()?;
     let spec: Spec = read_frame(control)?;
     let oom = OomCounter::open();
+    // Declared before the watch: it can be removed only once the tree is gone.
+    let cgroup = PidsCgroup::create(spec.limits.processes);
+    let headcount = Headcount::new(cgroup.as_ref(), spec.limits.processes);
+    let reach = Reach::narrow(spec.owns_namespace);
     let started = Instant::now();
-    let (report, main) = start(&spec, stdio, filters)?;
-    let mut watch = Watch { spec: &spec, control, signals: &signals, main, status: None, started, peak_bytes: 0 };
+    let (report, main) = start(&spec, cgroup.as_ref(), stdio, filters)?;
+    let mut watch =
+        Watch { spec: &spec, control, signals: &signals, main, status: None, started, peak_bytes: 0, headcount, reach };
     let isolation = match StartReport::read(report)? {
         StartReport::Started(isolation) => isolation,
         StartReport::CannotStart(message) => {
@@ -83,14 +93,14 @@ fn supervise(stdio: Stdio, control: &UnixStream, filters: &Filters) -> io::Resul
 }
 
 /// Forks the command; returns the pipe on which it reports how far it came.
-fn start(spec: &Spec, stdio: Stdio, filters: &Filters) -> io::Result<(File, Pid)> {
+fn start(spec: &Spec, cgroup: Option<&PidsCgroup>, stdio: Stdio, filters: &Filters) -> io::Result<(File, Pid)> {
     let (reader, writer) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     // SAFETY: a supervisor never starts a thread.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok((File::from(reader), child)),
         ForkResult::Child => {
             drop(reader);
-            child::enter(spec, &stdio, File::from(writer), filters)
+            child::enter(spec, cgroup, &stdio, File::from(writer), filters)
         }
     }
 }
@@ -111,26 +121,29 @@ struct Watch<'a> {
     status: Option<WaitStatus>,
     started: Instant,
     peak_bytes: u64,
+    headcount: Headcount<'a>,
+    reach: Option<Reach>,
 }
 
 impl Watch<'_> {
     /// Waits for the main process, its deadline, a cancelled request or a broken limit.
     fn until_end(&mut self) -> io::Result<Option<Stop>> {
         let deadline = self.started + Duration::from_millis(self.spec.timeout_ms);
-        let mut next_sample = self.started + SAMPLE_YOUNG;
+        let mut next_sample = self.started;
         loop {
             let now = Instant::now();
             if now >= deadline {
                 return Ok(Some(Stop::TimedOut));
             }
-            if now >= next_sample {
-                if let Some(stop) = self.sample() {
+            let suspicious = self.headcount.is_suspicious();
+            if suspicious || now >= next_sample {
+                if let Some(stop) = if suspicious { self.sample_at_rest() } else { self.sample() } {
                     return Ok(Some(stop));
                 }
-                let young = now.duration_since(self.started) < YOUNG;
-                next_sample = Instant::now() + if young { SAMPLE_YOUNG } else { SAMPLE_OLD };
+                next_sample = Instant::now() + SAMPLE;
             }
-            let wait = deadline.min(next_sample).saturating_duration_since(now);
+            let glance = if now.duration_since(self.started) < YOUNG { GLANCE_YOUNG } else { GLANCE_OLD };
+            let wait = deadline.min(next_sample).saturating_duration_since(now).min(glance);
             let (child, cancelled) = self.poll(wait)?;
             if child {
                 self.reap()?;
@@ -158,6 +171,17 @@ impl Watch<'_> {
         }
     }
 
+    /// Samples while the tree stands still: a bomb would take the processor from us and grow meanwhile.
+    fn sample_at_rest(&mut self) -> Option<Stop> {
+        let Some(reach) = self.reach else { return self.sample() };
+        reach.signal(Signal::SIGSTOP);
+        let stop = self.sample();
+        if stop.is_none() {
+            reach.signal(Signal::SIGCONT);
+        }
+        stop
+    }
+
     fn sample(&mut self) -> Option<Stop> {
         let limits = &self.spec.limits;
         let census = tree::census(limits.processes);
@@ -165,6 +189,7 @@ impl Watch<'_> {
         if census.tasks > limits.processes {
             return Some(Stop::Processes);
         }
+        self.headcount.acquit(census.tasks);
         // The sum counts pages shared after a fork several times, so it only raises the suspicion.
         if census.private_bytes > limits.memory_bytes && tree::proportional_bytes() > limits.memory_bytes {
             return Some(Stop::Memory);
@@ -193,8 +218,11 @@ impl Watch<'_> {
     /// Kills until no descendant is left; a subreaper without children has no descendants.
     fn kill_all(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + KILL_DEADLINE;
-        // Most trees are one group: gone in one call. The number cannot be another's yet.
-        tree::kill_group(self.main);
+        match self.reach {
+            Some(reach) => reach.signal(Signal::SIGKILL),
+            // Most trees are one group: gone in one call. The number cannot be another's yet.
+            None => tree::kill_group(self.main),
+        }
         while self.reap()? {
             if Instant::now() >= deadline {
                 return Err(io::Error::other("processes of the command do not die"));

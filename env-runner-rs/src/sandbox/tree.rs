@@ -77,10 +77,15 @@ pub fn kill_children_except(keep: &HashSet<Pid>) {
     }
 }
 
-/// Counts the tree under the calling process, at most to a little over `enough` processes.
+/// Counts the tree under the calling process, without details once there are more than `enough` processes.
 pub fn census(enough: u64) -> Census {
+    let found = descendants(usize::try_from(enough).unwrap_or(usize::MAX), |_| {});
+    if found.len() as u64 > enough {
+        // No time for details: it is growing while we look.
+        return Census { tasks: found.len() as u64, private_bytes: 0 };
+    }
     let mut census = Census::default();
-    for pid in descendants(usize::try_from(enough).unwrap_or(usize::MAX), |_| {}) {
+    for pid in found {
         census.tasks += task_ids(pid).len().max(1) as u64;
         census.private_bytes += private_bytes(pid);
     }

@@ -30,6 +30,8 @@ pub struct Spec {
     pub unix_connect: bool,
     pub timeout_ms: u64,
     pub limits: Limits,
+    /// Is this process namespace there for this one command, so that everything else in it may be killed?
+    pub owns_namespace: bool,
     /// Rungs without which the command must not start.
     pub require: Vec<String>,
 }
@@ -51,6 +53,8 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Processes and threads of the tree, watched.
     pub processes: u64,
+    /// Processes and threads of the command's user id on the node (`RLIMIT_NPROC`).
+    pub user_processes: u64,
     /// Largest file that may be written (`RLIMIT_FSIZE`).
     pub file_bytes: u64,
     /// Processor time of one process (`RLIMIT_CPU`); none without a limit of its own.

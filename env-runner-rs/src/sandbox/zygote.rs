@@ -20,6 +20,7 @@ use nix::sys::socket::{
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, setsid};
 
+use super::wire::{Verdict, write_frame};
 use super::{seccomp::Filters, supervisor, tree};
 
 /// Standard input, output and error of a command.
@@ -96,7 +97,7 @@ fn serve(socket: &OwnedFd) -> io::Result<()> {
         if request {
             match receive(socket)? {
                 Some((stdio, control)) => {
-                    supervisors.insert(fork_one(socket, &children, stdio, control, &filters)?);
+                    supervisors.extend(fork_one(socket, &children, stdio, control, &filters));
                 }
                 None => return Ok(()),
             }
@@ -113,17 +114,24 @@ fn prepare() -> io::Result<SignalFd> {
     supervisor::child_signals()
 }
 
+/// The new supervisor, or none when the system has no room for it.
 fn fork_one(
     socket: &OwnedFd,
     children: &SignalFd,
     stdio: Stdio,
     control: UnixStream,
     filters: &Filters,
-) -> io::Result<Pid> {
+) -> Option<Pid> {
     // SAFETY: the zygote never starts a thread.
-    match unsafe { fork() }? {
-        ForkResult::Parent { child } => Ok(child),
-        ForkResult::Child => {
+    match unsafe { fork() } {
+        Err(error) => {
+            // No room for a process now, as while a bomb is being put out: this request fails, not the next.
+            let message = format!("no process could be made for the command: {}", error.desc());
+            let _untold = write_frame(&control, &Verdict::Failed { message });
+            None
+        }
+        Ok(ForkResult::Parent { child }) => Some(child),
+        Ok(ForkResult::Child) => {
             // Only the zygote may hold these, or its death would go unseen.
             for descriptor in [socket.as_raw_fd(), children.as_raw_fd()] {
                 // SAFETY: this child never returns to the code that owns them.
