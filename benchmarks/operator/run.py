@@ -21,7 +21,7 @@ from collections import Counter
 from typing import Any
 
 import aiohttp
-from dspy_operator.cluster import login
+from dspy_operator.apiserver import login
 from prometheus_client.parser import text_string_to_metric_families
 
 GROUP = "/apis/dspyagent.io/v1alpha1"

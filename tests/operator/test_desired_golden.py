@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dspy_operator.desired.envtask_pod import envtask_pod
-from dspy_operator.desired.pod_parts import literal
+from dspy_operator.desired.pod_parts import literal, user_container
 from dspy_operator.desired.session_pod import session_pod
 from dspy_operator.errors import StalledError
 from dspy_operator.store import Object
@@ -83,6 +83,26 @@ def test_queue_label_reaches_the_pod(tmp_path: Path) -> None:
     session["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "agents"}
     made = session_pod(session, {}, builders.settings(tmp_path / "token"), b"m", attempt=1)
     assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "agents"
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        ({}, {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}),
+        (
+            {"requests": {"memory": "4Gi"}},  # a limit of ours could lie below it
+            {"requests": {"cpu": "100m", "memory": "4Gi"}, "limits": {}},
+        ),
+        (
+            {"limits": {"cpu": "50m", "memory": "64Mi"}},  # requests default to these
+            {"requests": {}, "limits": {"cpu": "50m", "memory": "64Mi"}},
+        ),
+    ],
+)
+def test_default_resources_never_contradict_the_template(asked: Object, made: Object, tmp_path: Path) -> None:
+    settings = builders.settings(tmp_path / "token")
+    container = user_container(settings, "runner", {}, {"resources": asked})
+    assert container["resources"] == made
 
 
 def test_what_linux_cannot_pass_is_refused() -> None:
