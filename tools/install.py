@@ -13,6 +13,7 @@ from pathlib import Path
 from tools.common.paths import REPOSITORY, tool
 from tools.common.process import ToolError, run
 from tools.common.progress import Progress
+from tools.images.store import archives_of
 
 NAMESPACE = "dspy-agent"
 CHARTS = REPOSITORY / "charts"
@@ -38,18 +39,34 @@ def install(cluster: str, progress: Progress) -> Path:
         helm(kubeconfig, "dspy-agent-crds")
     with progress.step("installing the operator, orchestrator and RedDB (chart dspy-agent)"):
         restrict_namespace(kubeconfig, NAMESPACE)
-        helm(kubeconfig, "dspy-agent")
+        helm(kubeconfig, "dspy-agent", *rollout_values())
     return kubeconfig
+
+
+def rollout_values() -> list[str]:
+    """Values that change when an image was built anew under the same tag: its pods are replaced then."""
+    images = {
+        "operator": "operator",
+        "orchestrator": "orchestrator",
+        "reddb": "reddb",
+        "runners": "env-runner",
+    }
+    values = []
+    for workload, image in images.items():
+        built = archives_of([image])[0].stem
+        values += ["--set-string", f"{workload}.podAnnotations.dspyagent\\.io/image={built}"]
+    return values
 
 
 def cluster_tool(verb: str, *arguments: str) -> str:
     return run([sys.executable, "-m", "tools.cluster", verb, *arguments], cwd=REPOSITORY)
 
 
-def helm(kubeconfig: Path, chart: str) -> None:
+def helm(kubeconfig: Path, chart: str, *values: str) -> None:
     run([
         tool("helm"), "upgrade", "--install", chart, CHARTS / chart,
-        "--kubeconfig", kubeconfig, "--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "5m",
+        "--kubeconfig", kubeconfig, "--namespace", NAMESPACE, "--create-namespace",
+        "--wait", "--timeout", "5m", *values,
     ])  # fmt: skip
 
 

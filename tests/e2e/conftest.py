@@ -15,7 +15,9 @@ from tests.e2e.cluster_servers import scripted_model as scripted_model_manifests
 from tests.e2e.kube import Kube
 
 ROOT = Path(__file__).resolve().parents[2]
-CLUSTER = "e2e"
+# Name a cluster that is up (say, the demo's) to try a change without waiting for a new one; it is left as it is.
+KEPT_CLUSTER = os.environ.get("DSPY_E2E_CLUSTER")
+CLUSTER = KEPT_CLUSTER or "e2e"
 RELEASE_NAMESPACE = "dspy-agent"
 NAMESPACE = "e2e"
 
@@ -41,7 +43,8 @@ def kubeconfig() -> Iterator[Path]:
         tool("tools.install", "--name", CLUSTER)
         yield path
     finally:
-        tool("tools.cluster", "down", "--name", CLUSTER)
+        if not KEPT_CLUSTER:
+            tool("tools.cluster", "down", "--name", CLUSTER)
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,6 @@ def port_forward(kube: Kube, target: str, port: int) -> Iterator[int]:
 
 
 def secret_value(kube: Kube, name: str, key: str = "token") -> str:
-    """A key of one of the release's Secrets, by the component that it belongs to."""
-    secret = kube.get("secret", f"{name}-token")
+    """A key of a Secret, decoded."""
+    secret = kube.get("secret", name)
     return base64.b64decode(secret["data"][key]).decode()

@@ -18,9 +18,9 @@ ENDED = {"Succeeded", "Failed", "Cancelled", "Dead"}
 
 @pytest.fixture(scope="module")
 def orchestrator(release: Kube) -> Iterator[httpx.Client]:
-    token = secret_value(release, "orchestrator")
+    token = secret_value(release, "dspy-agent-orchestrator-token")
     with (
-        port_forward(release, "service/orchestrator", 9097) as port,
+        port_forward(release, "service/dspy-agent-orchestrator", 9097) as port,
         httpx.Client(
             base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {token}"}, timeout=30
         ) as client,
@@ -56,8 +56,8 @@ def test_a_batch_survives_the_orchestrators_death(orchestrator: httpx.Client, re
     ids = orchestrator.post("/v1/tasks", json=batch).raise_for_status().json()["ids"]
     for pod in release.list("pods", "app.kubernetes.io/component=orchestrator"):
         release.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
-    release.run("rollout", "status", "deployment/orchestrator", "--timeout=120s", timeout=130)
-    with port_forward(release, "service/orchestrator", 9097) as port:
+    release.run("rollout", "status", "deployment/dspy-agent-orchestrator", "--timeout=120s", timeout=130)
+    with port_forward(release, "service/dspy-agent-orchestrator", 9097) as port:
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=orchestrator.headers, timeout=30)
         states = [ended(client, task, seconds=120)["state"] for task in ids]
     assert states == ["Succeeded"] * 200

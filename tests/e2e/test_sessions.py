@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.kube import Kube, Manifest, condition
-from tests.e2e.manifests import BUGGY_FILES, PYTEST, config_map, session
+from tests.e2e.manifests import API_VERSION, BUGGY_FILES, PYTEST, config_map, session
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 
@@ -93,7 +93,7 @@ CANNOT_WORK = {
         {"workspace": {"git": {"url": "https://git.invalid/a.git", "secretRef": {"name": "nobody"}}}},
         "SecretNotFound",
     ),
-    "pool-required": ({"pooling": "Require"}, "NotImplemented"),
+    "pool-required": ({"poolRef": {"name": "a-pool"}, "pooling": "Require"}, "NotImplemented"),
     "trained-policy": ({"policy": {"trainingJobRef": {"name": "nobody"}}}, "NotImplemented"),
     "already-passes": ({"task": {"prompt": "x", "check": {"command": ["true"]}}}, "CheckAlreadyPasses"),
     "cannot-start": (
@@ -121,7 +121,13 @@ CANNOT_WORK = {
 @pytest.fixture(scope="module")
 def sessions_that_cannot_work(kube: Kube) -> None:
     """All of them at once: each waits on its own, and the cluster is shared."""
-    kube.apply(config_map("bad", BUGGY_FILES), escaping_archive())
+    pool = {
+        "apiVersion": API_VERSION,
+        "kind": "AgentPool",
+        "metadata": {"name": "a-pool"},
+        "spec": {"replicas": 1},
+    }
+    kube.apply(config_map("bad", BUGGY_FILES), escaping_archive(), pool)
     for name, (spec, _) in CANNOT_WORK.items():
         kube.apply(session(name, **{"workspace": {"configMapRef": {"name": "bad"}}, **spec}))
 
@@ -143,26 +149,23 @@ def test_a_session_goes_on_by_itself_when_what_was_missing_appears(kube: Kube) -
     assert done["status"]["result"]["outcome"] == "Solved", kube.story("agentsession", "late")
 
 
-@pytest.mark.parametrize("kind", ["agentpool", "trainingjob"])
+WITHOUT_A_CONTROLLER = {
+    "AgentPool": {"replicas": 1},
+    "TrainingJob": {
+        "backend": "RayJob",
+        "policy": {"ranker": {}},
+        "environment": {"tasks": {"generator": {"name": "mutants", "count": 1}}},
+        "checkpoint": {"storageUri": "s3://checkpoints/later"},
+        "budget": {"steps": 1},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_A_CONTROLLER)
 def test_a_kind_without_a_controller_says_so(kube: Kube, kind: str) -> None:
-    specs = {
-        "agentpool": ("AgentPool", {"replicas": 1}),
-        "trainingjob": (
-            "TrainingJob",
-            {
-                "backend": "Slurm",
-                "algorithm": "GRPO",
-                "policy": {"ranker": {}},
-                "budget": {"steps": 1},
-                "slurm": {"endpoint": "http://slurm.invalid:6820"},
-            },
-        ),
-    }
-    cased, spec = specs[kind]
-    kube.apply(
-        {"apiVersion": "dspyagent.io/v1alpha1", "kind": cased, "metadata": {"name": "later"}, "spec": spec}
-    )
-    assert condition(kube.wait(kind, "later", "Stalled"), "Stalled")["reason"] == "NotImplemented"
+    spec = WITHOUT_A_CONTROLLER[kind]
+    kube.apply({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": "later"}, "spec": spec})
+    assert condition(kube.wait(kind.lower(), "later", "Stalled"), "Stalled")["reason"] == "NotImplemented"
 
 
 def test_a_language_model_repairs_through_an_openai_compatible_endpoint(
@@ -196,7 +199,8 @@ def test_hostile_code_finds_no_network_and_no_tokens(kube: Kube) -> None:
     """The check plays the attacker: it passes only if something that must be closed is open."""
     files = {**BUGGY_FILES, "attack.py": ATTACK.read_text()}
     check = ["python3", "attack.py"]
-    kube.apply(config_map("hostile", files), session("hostile", check, budget={"seconds": 20}))
+    task = {"prompt": "x", "check": {"command": check}, "protectedPaths": ["*"]}
+    kube.apply(config_map("hostile", files), session("hostile", task=task))
     done = kube.wait("agentsession", "hostile", "Finished", seconds=120)
     assert done["status"]["result"]["reason"] != "CheckAlreadyPasses", kube.story("agentsession", "hostile")
     assert done["status"]["result"]["outcome"] != "Solved"

@@ -109,6 +109,8 @@ def kubelet(layout: Layout) -> dict[str, Any]:
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        # A fork bomb in one pod must not take the machine with it.
+        "podPidsLimit": 1024,
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "serializeImagePulls": False,
         "shutdownGracePeriod": "0s",
