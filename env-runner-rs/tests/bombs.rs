@@ -71,7 +71,8 @@ fn defuse(name: &str, user: Option<u32>, script: &str, wrapper: &[&str]) -> Valu
     let written: Value = serde_json::from_str(&fs::read_to_string(&result).unwrap()).unwrap();
     assert_eq!((&written["reason"], status.code()), (&json!("ProcessLimit"), Some(137)), "{written}");
     assert!(started.elapsed() < DEADLINE, "{:?}", started.elapsed());
-    assert!(!alive(&mark));
+    // The zygote bears the same command line and follows the runner by itself; a bomb would stay.
+    wait_until("nothing is left", || !alive(&mark));
     written
 }
 

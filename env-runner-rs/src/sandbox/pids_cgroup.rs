@@ -21,8 +21,9 @@ impl PidsCgroup {
     pub fn create(limit: u64) -> Option<Self> {
         let name = format!("env-runner-{}", std::process::id());
         let directory = cgroup::own_directories("pids").into_iter().map(|own| own.join(&name)).find(|directory| {
-            // A name left by an earlier supervisor of the same number is empty, so it may be used again.
-            fs::create_dir(directory).is_ok() || directory.is_dir()
+            // A name left by an earlier supervisor of the same number is empty; one in use cannot be removed.
+            fs::create_dir(directory).is_ok()
+                || (fs::remove_dir(directory).is_ok() && fs::create_dir(directory).is_ok())
         })?;
         let made = Self { directory };
         // Without the controller (version 2, not enabled for children) this file is absent.

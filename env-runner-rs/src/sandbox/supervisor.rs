@@ -29,9 +29,10 @@ use super::tree;
 use super::wire::{Finished, Spec, Stop, Usage, Verdict, read_frame, write_frame};
 use super::zygote::{SIGNALFD_FLAGS, Stdio, sigchld};
 
-/// How often the tree is walked, for its memory above all.
-const SAMPLE: Duration = Duration::from_millis(50);
-/// How often the cheap count is read, which calls for a walk at once: most often at first, where bombs go off.
+/// How often the tree is walked: often at first, where most goes wrong, then less.
+const SAMPLE_YOUNG: Duration = Duration::from_millis(10);
+const SAMPLE_OLD: Duration = Duration::from_millis(50);
+/// How often the cheap count is read, which calls for a walk at once.
 const GLANCE_YOUNG: Duration = Duration::from_millis(2);
 const GLANCE_OLD: Duration = Duration::from_millis(20);
 const YOUNG: Duration = Duration::from_secs(2);
@@ -129,20 +130,21 @@ impl Watch<'_> {
     /// Waits for the main process, its deadline, a cancelled request or a broken limit.
     fn until_end(&mut self) -> io::Result<Option<Stop>> {
         let deadline = self.started + Duration::from_millis(self.spec.timeout_ms);
-        let mut next_sample = self.started;
+        let mut next_sample = self.started + SAMPLE_YOUNG;
         loop {
             let now = Instant::now();
             if now >= deadline {
                 return Ok(Some(Stop::TimedOut));
             }
+            let young = now.duration_since(self.started) < YOUNG;
+            let (pause, glance) = if young { (SAMPLE_YOUNG, GLANCE_YOUNG) } else { (SAMPLE_OLD, GLANCE_OLD) };
             let suspicious = self.headcount.is_suspicious();
             if suspicious || now >= next_sample {
                 if let Some(stop) = if suspicious { self.sample_at_rest() } else { self.sample() } {
                     return Ok(Some(stop));
                 }
-                next_sample = Instant::now() + SAMPLE;
+                next_sample = Instant::now() + pause;
             }
-            let glance = if now.duration_since(self.started) < YOUNG { GLANCE_YOUNG } else { GLANCE_OLD };
             let wait = deadline.min(next_sample).saturating_duration_since(now).min(glance);
             let (child, cancelled) = self.poll(wait)?;
             if child {
