@@ -100,7 +100,7 @@ class Cluster:
             page = await self._apiserver.request(
                 "GET", f"{group}{scope}/{plural}", query=query, accept=_METADATA_ONLY
             )
-            for item in page["items"]:
+            for item in page["items"] or ():  # Go writes an empty list as null
                 yield item
             following = page["metadata"].get("continue")
             if not following:

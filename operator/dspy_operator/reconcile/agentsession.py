@@ -6,7 +6,7 @@ from dspy_operator import names
 from dspy_operator.desired.session_pod import session_pod
 from dspy_operator.errors import StalledError
 from dspy_operator.names import Key
-from dspy_operator.reconcile import references
+from dspy_operator.reconcile import references, unsupported
 from dspy_operator.reconcile.context import Context, earliest, expire, write_status
 from dspy_operator.reconcile.start import create_pod, lost_pods, pause_s
 from dspy_operator.status import pods
@@ -44,7 +44,7 @@ async def _advance(ctx: Context, session: Object, pod: Object | None) -> View:
         outcome = "Unsolved" if "task" in session["spec"] else None
         ended = Finish("ShutdownTimeReached", "spec.lifecycle.shutdownTime has passed.", outcome)
         return finished(session, ended, pod)
-    refuse_unsupported(session)
+    unsupported.check_session(session)
     if pod is not None and pods.phase(pod) in ("Failed", "Succeeded") and not pods.is_deleting(pod):
         # Not the agent's doing (that would be a finish): the pod is no use any more, and its name is needed.
         await ctx.cluster.delete_pod(pod)
@@ -96,26 +96,6 @@ async def _write(ctx: Context, session: Object, seen: View) -> float | None:
         Key(names.AGENT_SESSIONS, session["metadata"]["namespace"], session["metadata"]["name"])
     )
     return earliest(again_s, await _after_the_end(ctx, current)) if current is not None else again_s
-
-
-def refuse_unsupported(session: Object) -> None:
-    """Raises StalledError for the first field that asks for what this release cannot do: never ignored in silence."""
-    spec = session["spec"]
-    egress = spec.get("network", {}).get("egress", {})
-    unsupported = {
-        "spec.policy.trainingJobRef": "trainingJobRef" in spec.get("policy", {}),
-        "spec.storage: Dedicated": spec.get("storage") == "Dedicated",
-        "spec.operatingMode: Suspended": spec.get("operatingMode") == "Suspended",
-        f"spec.approval: {spec.get('approval')}": spec.get("approval", "Never") != "Never",
-        "spec.workspace.persistent": "persistent" in spec.get("workspace", {}),
-        "spec.network.egress.hosts": bool(egress.get("hosts")),
-        "spec.network.egress.cidrs": bool(egress.get("cidrs")),
-        "spec.lifecycle.idleTimeoutSeconds": "idleTimeoutSeconds" in spec.get("lifecycle", {}),
-        "spec.pooling: Require": spec.get("pooling") == "Require",
-    }
-    for field, asked in unsupported.items():
-        if asked:
-            raise StalledError("NotImplemented", f"{field} is not implemented in this release: remove it.")
 
 
 def _template(ctx: Context, session: Object) -> Object:

@@ -14,7 +14,7 @@ from dspy_operator import names
 from dspy_operator.desired.envtask_pod import envtask_pod
 from dspy_operator.errors import StalledError
 from dspy_operator.names import Key
-from dspy_operator.reconcile import references
+from dspy_operator.reconcile import references, unsupported
 from dspy_operator.reconcile.context import Context, earliest, expire, write_status
 from dspy_operator.reconcile.start import create_pod, find_pod
 from dspy_operator.status import pods
@@ -43,7 +43,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
 
 
 async def _advance(ctx: Context, task: Object) -> float | None:
-    refuse_unsupported(task)
+    unsupported.check_task(task)
     by_attempt: dict[int, Object] = {
         pods.attempt_of(pod): pod for pod in ctx.store.pods_of(task["metadata"]["uid"])
     }
@@ -188,23 +188,3 @@ def _retry_in_s(ctx: Context, outcome: Outcome, failures: int) -> float:
         return 0.0  # nobody knows when it ended, so it was before the operator's latest start
     delay_s = min(_RETRY_CAP_S, ctx.settings.retry_seconds * 2.0 ** max(0, failures - 1))
     return delay_s - (ctx.now() - outcome.at).total_seconds()
-
-
-def refuse_unsupported(task: Object) -> None:
-    """Raises StalledError for the first field that asks for what this release cannot do: never ignored in silence."""
-    spec = task["spec"]
-    egress = spec.get("network", {}).get("egress", {})
-    unsupported = {
-        "spec.execution: Pool": spec.get("execution") == "Pool",
-        "spec.poolRef": "poolRef" in spec,
-        "spec.sessionRef": "sessionRef" in spec,
-        "spec.completions above 1": spec.get("completions", 1) > 1,
-        "spec.parallelism other than 1": spec.get("parallelism", 1) != 1,
-        "spec.suspend": spec.get("suspend", False),
-        "spec.inputs[].blob": any("blob" in entry for entry in spec.get("inputs", [])),
-        "spec.network.egress.hosts": bool(egress.get("hosts")),
-        "spec.network.egress.cidrs": bool(egress.get("cidrs")),
-    }
-    for field, asked in unsupported.items():
-        if asked:
-            raise StalledError("NotImplemented", f"{field} is not implemented in this release: remove it.")

@@ -91,10 +91,15 @@ def finished(session: Object, finish: Finish, pod: Object | None) -> View:
         _prepared_before(session, finish),
         Condition("Ready", "False", finish.reason, f"The session has finished. {finish.message}"),
         _NOT_RECONCILING,
-        _NOT_STALLED,
+        _stalled_for_good(finish),
         Condition("Finished", "True", finish.reason, finish.message),
     )
     return View(finish.outcome or "Finished", conditions, finish=finish, fields=_pod_fields(pod))
+
+
+def _stalled_for_good(finish: Finish) -> Condition:
+    """An error is nothing that more work of ours would mend: somebody has to change something."""
+    return Condition("Stalled", "True", finish.reason, finish.message) if finish.outcome == "Error" else _NOT_STALLED
 
 
 def _underway(kind: str, reason: str, message: str) -> tuple[Condition, ...]:
