@@ -59,8 +59,33 @@ def _tool(data: Data) -> str:
     return words(data["arguments"], value) if words else f"called {name}"
 
 
-def _trial(_: Data, value: Data) -> str:
-    return f"tried {value['run']} candidates: {len(value['passed']) or 'none'} passed"
+def _trial(arguments: Data, value: Data) -> str:
+    purpose = arguments.get("purpose", "try")
+    if purpose == "probe":
+        return "ran the check with the probe, to see what the failing tests execute"
+    if screened := value.get("screened"):
+        passed = screened["passed"]
+        verb = "passes" if passed == 1 else "pass"
+        edits = _count(screened["candidates"], "candidate edit")
+        return f"screened {edits} in one process: {passed or 'none'} {verb} the failing tests"
+    if not value["passed"]:
+        return f"the check passes with none of {_count(value['run'], 'candidate')}"
+    first, others = value["passed"][0], len(value["passed"]) - 1
+    also = f" and with {_count(others, 'other')}" if others else ""
+    return f"the check passes with candidate {first + 1} of {value['run']}{_edited(arguments, first)}{also}"
+
+
+def _edited(arguments: Data, position: int) -> str:
+    """The files that the candidate edits; nothing where the arguments were shortened."""
+    candidates = arguments["candidates"]
+    candidate = candidates[position] if position < len(candidates) else None
+    edits = candidate.get("edits", []) if isinstance(candidate, Mapping) else []
+    paths = [edit["path"] for edit in edits if isinstance(edit, Mapping)]
+    return f" ({', '.join(paths)})" if paths else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _run(arguments: Data, value: Data) -> str:

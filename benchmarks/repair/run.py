@@ -48,11 +48,9 @@ def measure(name: str, python: str, seconds: int) -> Row:
         prepare.write(before, repo)
         result = solve(repo, python, seconds)
     patch = result["patch"] or ""
-    tried = re.search(r"(\d+) candidate", result["message"])
     changed = [line for line in patch.splitlines() if re.match(r"[+-](?![+-]{2} )", line)]
     place = "-" if not patch else "same place" if near(patch, before, after) else "elsewhere"
-    count = int(tried[1]) if tried else 0
-    return Row(name, result["outcome"], count, result["seconds"], len(changed), place)
+    return Row(name, result["outcome"], result["candidates_run"], result["seconds"], len(changed), place)
 
 
 def solve(repo: Path, python: str, seconds: int) -> dict[str, Any]:

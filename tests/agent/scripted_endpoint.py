@@ -1,6 +1,7 @@
 """An OpenAI-compatible endpoint that plays a model: it answers each turn of policy llm from a script.
 
-Real HTTP, standard library only: `python3 scripted_endpoint.py --listen 127.0.0.1:8000` serves it anywhere. The script
+Real HTTP, standard library only: `python3 scripted_endpoint.py --listen 127.0.0.1:8000` serves it anywhere, a pod
+included; port 0 is any free one, and the URL is printed once it listens. It wants the API key `secret-key`. The script
 is the same for every repository: list the files, read the one that it knows a repair for, edit it, run the check,
 finish. It knows where it is from the steps that the prompt already holds.
 """
@@ -18,6 +19,7 @@ REPAIRS = {
     "pages.py": ("% per_page > 1", "% per_page > 0"),
     "last.py": ("items[len(items)]", "items[len(items) - 1]"),
 }
+API_KEY = "secret-key"
 STEP_MARK = "### step "
 
 
@@ -112,10 +114,12 @@ def next_answer(prompt: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--listen", default="127.0.0.1:8000", help="host:port")
-    parser.add_argument("--api-key", help="refuse requests without it")
+    parser.add_argument("--api-key", default=API_KEY, help="refuse requests without it; default %(default)s")
     arguments = parser.parse_args()
     host, _, port = arguments.listen.rpartition(":")
-    ScriptedEndpoint((host, int(port)), arguments.api_key).serve_forever()
+    server = ScriptedEndpoint((host, int(port)), arguments.api_key)
+    print(f"listening on {server.url}", flush=True)
+    server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -16,8 +16,13 @@ from dspy_agent.core.outcome import Outcome
 from dspy_agent.core.policy import Observation, ToolCall
 from dspy_agent.core.runner import Runner
 from dspy_agent.core.session import TaskRun
-from dspy_agent.errors import PolicyEndpointRefused, PolicyEndpointUnreachable, SessionError
-from dspy_agent.policies import equip
+from dspy_agent.errors import (
+    PolicyEndpointRefused,
+    PolicyEndpointUnreachable,
+    SessionError,
+    UnsupportedPolicy,
+)
+from dspy_agent.policies import equip, require_prices
 from dspy_agent.policies.llm.transcript import Step, render
 
 from tests.agent.conftest import make_tool_context
@@ -121,3 +126,12 @@ def test_the_transcript_stays_within_its_size() -> None:
     assert len(text) < 31_000
     assert "### step 200" in text
     assert "left out" in text
+
+
+def test_a_budget_in_money_needs_prices() -> None:
+    limits = Limits(usd=Decimal(1))
+    with pytest.raises(UnsupportedPolicy, match=r"budget\.usd.*budget\.tokens"):
+        require_prices("llm", {}, limits)
+    require_prices("llm", {"usdPerMillionInput": "1"}, limits)
+    require_prices("search", {}, limits)
+    require_prices("llm", {}, Limits())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from dspy_agent.clients.fake_runner import FakeRunner
@@ -12,10 +14,10 @@ from dspy_agent.core.events import EventLog, JsonlLog, MemoryLog
 from dspy_agent.core.journal import Journal
 from dspy_agent.core.loop import Loop
 from dspy_agent.core.outcome import Outcome
-from dspy_agent.core.policy import Context, Finish
+from dspy_agent.core.policy import Context, Finish, Task, ToolCall
 from dspy_agent.core.session import TaskRun
-from dspy_agent.core.tools import ToolContext, default_tools
-from dspy_agent.errors import CheckAlreadyPasses, ReplayMismatch
+from dspy_agent.core.tools import Tool, ToolContext, default_tools
+from dspy_agent.errors import CheckAlreadyPasses, ReplayMismatch, RunnerLost
 
 from tests.agent.conftest import FIXED, load, make_tool_context, write_files
 from tests.agent.scripts import Script, call
@@ -77,6 +79,41 @@ def test_a_restart_repeats_the_log_and_reapplies_edits(tmp_path: Path, repo: Pat
     assert script.observed[3].value["exit_code"] == 0
     assert after.candidates_run == 2
     assert len(log.read(0, 100)) == 4
+
+
+class EagerScript(Script):
+    """Its first call may run beside the check."""
+
+    def first_call(self, task: Task) -> ToolCall:
+        del task
+        return self.calls[0]
+
+
+def test_an_eager_first_call_runs_once_and_is_recorded_after_the_check(tmp_path: Path, repo: Path) -> None:
+    log = MemoryLog()
+    count = call("run", argv=["sh", "-c", f"echo x >> {tmp_path}/ran"])
+    for name in ("first", "second"):
+        script = EagerScript([count, FIX])
+        assert run_task(script, make_tool_context(FakeRunner(tmp_path / name), repo), log).outcome == "Solved"
+        assert script.observed[0].value["exit_code"] == 0
+    assert (tmp_path / "ran").read_text() == "x\n"
+    assert [event.type for event in log.read(0, 9)] == ["check_before", "tool_call", "edit", "check_after"]
+
+
+def test_what_ends_an_eager_first_call_ends_the_session(fake_runner: FakeRunner, repo: Path) -> None:
+    class Lost(Tool):
+        name = "lost"
+        description = "The runner is gone."
+        parameters: ClassVar[Mapping[str, Any]] = {}
+
+        def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> dict[str, Any]:
+            raise RunnerLost("gone")
+
+    context = make_tool_context(fake_runner, repo)
+    script = EagerScript([call("lost")])
+    task = TaskRun(script, {"lost": Lost()}, context, Journal(MemoryLog()), Budget(Limits()), lambda _: None)
+    with pytest.raises(RunnerLost):
+        task.run()
 
 
 def test_a_policy_that_does_not_repeat_itself_is_stopped(tool_context: ToolContext) -> None:

@@ -17,6 +17,7 @@ from tests.agent.conftest import ROOT, write_files
 from tests.agent.services import TOKEN, reddb
 
 pytestmark = pytest.mark.timeout(60)
+STORY = ("session_started", "check_before", "tool_call-screening", "check_after", "session_finished")
 PATCH = "diff --git a/last.py b/last.py\n"
 KUBECTL = """#!{python}
 import json, sys, time
@@ -36,9 +37,9 @@ def test_the_story_of_a_session(reddb_binary: Path, tmp_path: Path) -> None:
     blobs = BlobClient(store.url, TOKEN)
     reference = f"reddb://blobs/sha256/{blobs.put(PATCH.encode())}"
     log = StreamLog(store.resp_url, TOKEN, "session/demo/s/u/events")
-    for seq, name in enumerate(("session_started", "check_before", "check_after"), 1):
+    for seq, name in enumerate(STORY, 1):
         value = json.loads((ROOT / f"contracts/events/examples/session-event.{name}.json").read_text())
-        log.append(Event(seq, name, value["time"], value["elapsed_seconds"], value["data"]))
+        log.append(Event(seq, value["type"], value["time"], value["elapsed_seconds"], value["data"]))
     log.close()
     blobs.close()
     objects = {
@@ -56,10 +57,20 @@ def test_the_story_of_a_session(reddb_binary: Path, tmp_path: Path) -> None:
 
     shown = show(tmp_path, "s")
     assert shown.returncode == 0, shown.stderr
-    for part in ("session started", "The check before any change (exit code 1)", "IndexError", PATCH):
+    assert shown.stdout.startswith(
+        "AgentSession demo/s: Solved (CheckPassed) after 1.3 s, 1 candidates tried"
+    )
+    parts = (
+        "session started",
+        "screened 3 candidate edits in one process: 1 passes",
+        "The check before any change (exit code 1)",
+        "IndexError",
+        PATCH,
+    )
+    for part in parts:
         assert part in shown.stdout
     assert show(tmp_path, "s", "--diff").stdout.strip() == PATCH.strip()
-    assert len(json.loads(show(tmp_path, "s", "--json").stdout)["events"]) == 3
+    assert len(json.loads(show(tmp_path, "s", "--json").stdout)["events"]) == len(STORY)
     missing = show(tmp_path, "absent")
     assert (missing.returncode, missing.stdout) == (2, "")
     assert "not found" in missing.stderr

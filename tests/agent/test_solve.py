@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from dspy_agent.local_runner import find_runner
 
 from tests.agent.conftest import BUGGY, CHECK, FIXED, write_files
 from tests.agent.scripted_endpoint import ScriptedEndpoint
+from tests.e2e.cluster_servers import SCRIPTED_ENDPOINT
+from tests.e2e.manifests import BUGGY_FILES, PYTEST
 
 pytestmark = pytest.mark.timeout(120)
 CHECK_TEXT = f"{CHECK[0]} -c 'import last; assert last.last([1, 2]) == 2'"
@@ -71,6 +74,44 @@ def test_solve_prints_the_diff_and_applies_on_request(
     assert (result["outcome"], result["check_exit_code"], result["candidates_run"]) == ("Solved", 0, 1)
     assert (repo / "last.py").read_text() == FIXED
     assert (repo / "last.py").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_screening_is_told_truthfully(runner_binary: Path, tmp_path: Path) -> None:
+    """Hundreds of edits run in one process: the result and the story count edits, not processes."""
+    write_files(tmp_path / "repo", BUGGY_FILES)
+    check = f"{sys.executable} -m pytest -q -p no:cacheprovider test_pages.py"
+    done = run(
+        command(tmp_path / "repo", "--json", "--protect", "test_*.py", check=check),
+        PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    screened = re.search(r"screened (\d+) candidate edits in one process", done.stderr)
+    assert screened, done.stderr
+    assert result["candidates_run"] == int(screened[1]) > 10
+    assert "the check passes with candidate" in done.stderr
+    assert "ran the check with the probe" in done.stderr
+
+
+def test_the_endpoint_of_the_cluster_tests_repairs_their_program(runner_binary: Path, tmp_path: Path) -> None:
+    """As the pod of the end-to-end tests runs it: a plain process, standard library only, with a key."""
+    write_files(tmp_path / "repo", BUGGY_FILES)
+    argv = ["/usr/bin/env", "python3", "-S", "-E", str(SCRIPTED_ENDPOINT), "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as served:
+        try:
+            assert served.stdout is not None
+            url = served.stdout.readline().split()[-1]
+            words = ["--policy", "llm", "--endpoint", url, "--model", "scripted", "--api-key-env", "TEST_KEY"]
+            check = f"{sys.executable} {' '.join(PYTEST[1:])}"
+            plain = command(tmp_path / "repo", *words, "--protect", "test_*.py", "--json", check=check)
+            done = run(plain, TEST_KEY="secret-key")
+            refused = run(plain, TEST_KEY="another")
+        finally:
+            served.terminate()
+    assert done.returncode == 0, done.stderr
+    assert "+    if items % per_page > 0:" in json.loads(done.stdout)["patch"]
+    assert json.loads(refused.stdout)["reason"] == "PolicyEndpointRefused"
+    assert "secret-key" not in done.stdout + done.stderr
 
 
 def test_unsolved_exits_1(endpoint: ScriptedEndpoint, runner_binary: Path, repo: Path) -> None:

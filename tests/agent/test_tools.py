@@ -111,6 +111,39 @@ def test_trial_reports_each_candidate_in_order(tool_context: ToolContext) -> Non
     assert tool_context.workspace.read("last.py").decode() == BUGGY
 
 
+def test_a_screening_counts_what_its_process_tried(tool_context: ToolContext) -> None:
+    program = (
+        'lines = [\'{"index": 0, "outcome": "fail"}\', \'{"index": 1, "outcome": "pass"}\', \'[]\', \'{half\']\n'
+        "open('answers', 'w').write('\\n'.join(lines))"
+    )
+    value = use(
+        tool_context,
+        "trial",
+        candidates=[{"edits": []}],
+        command=[sys.executable, "-c", program],
+        collect=["answers"],
+        purpose="screen",
+        screening="answers",
+    )
+    assert value["screened"] == {"candidates": 2, "passed": 1}
+    assert (value["run"], value["candidates"], tool_context.candidates_run) == (1, 2, 2)
+
+
+def test_probes_and_verifications_try_nothing_new(tool_context: ToolContext) -> None:
+    fixed = {"edits": [{"path": "last.py", "content": FIXED}]}
+    use(tool_context, "trial", candidates=[{"edits": []}], purpose="probe")
+    assert use(tool_context, "trial", candidates=[fixed], purpose="verify")["passed"] == [0]
+    assert tool_context.candidates_run == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"purpose": "fun"}, {"purpose": "screen"}, {"purpose": "screen", "screening": "a"}]
+)
+def test_a_purpose_that_cannot_be_is_refused(tool_context: ToolContext, arguments: dict[str, str]) -> None:
+    with pytest.raises(ToolError):
+        use(tool_context, "trial", candidates=[{"edits": []}], **arguments)
+
+
 def test_trial_stops_after_one_passed(tool_context: ToolContext) -> None:
     good = {"edits": [{"path": "last.py", "content": FIXED}]}
     value = use(tool_context, "trial", candidates=[good] * 5, stop_on_pass=True, concurrency=1)
@@ -180,4 +213,5 @@ def test_a_spent_time_budget_starts_no_candidate(tool_context: ToolContext) -> N
         "results": [None],
         "run": 0,
         "passed": [],
+        "candidates": 0,
     }

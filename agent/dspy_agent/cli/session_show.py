@@ -47,10 +47,7 @@ def main(arguments: argparse.Namespace) -> int:
     elif arguments.diff:
         print(patch or "The session changed nothing.")
     else:
-        _print_events(events)
-        if not arguments.events:
-            _print_checks(events)
-            print(f"\n== The diff\n{patch or 'The session changed nothing.'}")
+        _print_story(session, events, patch, arguments.events)
     return 0
 
 
@@ -68,6 +65,33 @@ def _patch(reddb: RedDbHttp, session: dict[str, Any], events: list[Event]) -> st
     if not reference and events and events[-1].type == "session_finished":
         reference = events[-1].data.get("patch_ref")
     return reddb.blob(reference.removeprefix(PATCH_PREFIX)).decode(errors="replace") if reference else ""
+
+
+def _print_story(session: dict[str, Any], events: list[Event], patch: str, events_alone: bool) -> None:
+    if events_alone:
+        _print_events(events)
+        return
+    metadata = session["metadata"]
+    print(f"AgentSession {metadata['namespace']}/{metadata['name']}: {_ended(events)}")
+    if prompt := _prompt(events):
+        print(f"\n{prompt}")
+    print("\n== What happened")
+    _print_events(events)
+    _print_checks(events)
+    print(f"\n== The diff\n{patch or 'The session changed nothing.'}")
+
+
+def _ended(events: list[Event]) -> str:
+    """The last word, or that there is none yet."""
+    if not events or events[-1].type != "session_finished":
+        return "not finished"
+    data = events[-1].data
+    tried = f"{data['candidates_run']} candidates tried"
+    return f"{data['outcome']} ({data['reason']}) after {data['seconds']:.1f} s, {tried}"
+
+
+def _prompt(events: list[Event]) -> str:
+    return str(events[0].data["prompt"]).strip() if events and events[0].type == "session_started" else ""
 
 
 def _print_events(events: list[Event]) -> None:

@@ -18,7 +18,7 @@ from dspy_agent.core.journal import Journal
 from dspy_agent.core.outcome import Outcome
 from dspy_agent.core.policy import Task
 from dspy_agent.core.runner import Runner
-from dspy_agent.core.session import TaskRun
+from dspy_agent.core.session import TaskRun, started_data
 from dspy_agent.core.tools import ToolContext
 from dspy_agent.core.workspace import Workspace
 from dspy_agent.errors import SessionError, UsageError
@@ -68,9 +68,7 @@ def main(arguments: argparse.Namespace) -> int:
     journal.listen(lambda event: print(narrate.line(event), file=sys.stderr, flush=True))
     options = _policy_options(arguments)
     equipment = equip(arguments.policy, options)
-    journal.append(
-        "session_started", {"policy": arguments.policy, "prompt": task.prompt, "check": list(task.check)}
-    )
+    journal.append("session_started", started_data(arguments.policy, task, budget.limits))
     with local_runner() as runner:
         workspace = _workspace(runner, repo, journal)
         context = ToolContext(task, workspace, os.cpu_count() or 1, seconds_left=lambda: budget.seconds_left)

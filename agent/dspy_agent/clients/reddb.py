@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, TypeVar, cast
 
-import httpx
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dspy_agent.clients.http import httpx
 from dspy_agent.core.events import Event
 from dspy_agent.errors import LogFenced, StoreRefused, StoreUnreachable
 

@@ -6,8 +6,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
+from dspy_agent.clients.http import httpx
 from dspy_agent.core.events import Event
 from dspy_agent.errors import UsageError
 

@@ -8,8 +8,7 @@ from io import SEEK_END
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-import httpx
-
+from dspy_agent.clients.http import httpx, trace_headers
 from dspy_agent.core.runner import MAIN, Command, Diff, ExecResult, FileEntry, Match
 from dspy_agent.errors import CannotStart, RunnerLost, RunnerRequestError
 
@@ -32,7 +31,7 @@ class RunnerClient:
         self._http = httpx.Client(
             base_url="http://runner" if path else url,
             transport=httpx.HTTPTransport(uds=path, limits=limits),
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {token}", **trace_headers()},
             timeout=httpx.Timeout(GRACE_SECONDS),
             trust_env=False,
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from decimal import Decimal
+from threading import Thread
 
 from dspy_agent.core.budget import Budget
 from dspy_agent.core.journal import Journal
@@ -24,6 +26,16 @@ class Loop:
         self.tool_context = tool_context
         self.journal = journal
         self.budget = budget
+        self._begun: tuple[ToolCall, Future[tuple[Observation, float]]] | None = None
+
+    def begin(self, call: ToolCall) -> None:
+        """Run the call that the policy will yield first already now, in a thread of its own.
+
+        A daemon: whoever stops the session need not wait for it.
+        """
+        future: Future[tuple[Observation, float]] = Future()
+        self._begun = call, future
+        Thread(target=self._run_into, args=(future, call), name="first-call", daemon=True).start()
 
     def run(self, policy: Policy, context: Context) -> Finish:
         """Until the policy finishes or the budget is spent.
@@ -52,15 +64,30 @@ class Loop:
             if tool and observation.ok:
                 tool.replay(self.tool_context, call.arguments, observation.value)
         else:
-            started = time.monotonic()
-            observation = bounded(self._observe(tool, call))
+            observation, seconds = self._result(call)
             keep = tool is not None and tool.mutates
-            data = step_data(call, keep, observation, time.monotonic() - started)
+            data = step_data(call, keep, observation, seconds)
             self.journal.append(event_type(call), data)
         self._charge(tool, observation)
         return observation
 
-    def _observe(self, tool: Tool | None, call: ToolCall) -> Observation:
+    def _result(self, call: ToolCall) -> tuple[Observation, float]:
+        """The bounded observation and how long it took."""
+        begun, self._begun = self._begun, None
+        if begun and begun[0] == call:
+            return begun[1].result()
+        started = time.monotonic()
+        return bounded(self._observe(call)), time.monotonic() - started
+
+    def _run_into(self, future: Future[tuple[Observation, float]], call: ToolCall) -> None:
+        started = time.monotonic()
+        try:
+            future.set_result((bounded(self._observe(call)), time.monotonic() - started))
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
+            future.set_exception(error)
+
+    def _observe(self, call: ToolCall) -> Observation:
+        tool = self.tools.get(call.tool)
         if tool is None:
             message = f"There is no tool {call.tool!r}; use one of: {', '.join(sorted(self.tools))}."
             return Observation(False, {"code": "UnknownTool", "message": message})

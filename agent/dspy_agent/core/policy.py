@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 FinishReason = Literal["Done", "CandidatesExhausted", "PolicyGaveUp", "BudgetExhausted"]
 
@@ -78,3 +78,13 @@ class Policy(Protocol):
     def steps(self, task: Task, context: Context) -> Generator[ToolCall, Observation, Finish]:
         """Yield calls until done. Closing the generator (budget spent) must be harmless."""
         ...
+
+
+@runtime_checkable
+class EagerPolicy(Policy, Protocol):
+    """A policy whose first call does not depend on how the check ends before any change.
+
+    That call then runs beside the check, in another fork. `steps` must yield the same call first.
+    """
+
+    def first_call(self, task: Task) -> ToolCall: ...

@@ -6,20 +6,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dspy_agent.core.budget import Budget
+from dspy_agent.core.budget import Budget, Limits
 from dspy_agent.core.journal import Journal
 from dspy_agent.core.loop import Loop
 from dspy_agent.core.outcome import Outcome
-from dspy_agent.core.policy import Context, Finish, Policy
+from dspy_agent.core.policy import Context, EagerPolicy, Finish, Policy, Task
 from dspy_agent.core.runner import MAIN, Command, ExecResult
 from dspy_agent.core.tools.base import Tool, ToolContext, exec_value
 from dspy_agent.errors import CannotStart, CheckAlreadyPasses, CheckCannotStart, CheckTimedOut
 
 CHECK_OUTPUT_CHARACTERS = 32 * 1024
 
+StorePatch = Callable[[str], str | None]
 NOT_STARTED = ExecResult(None, None, "CannotStart", "", "", 0, 0, 0.0)
 
-StorePatch = Callable[[str], str | None]
+
+def started_data(policy: str, task: Task | None, limits: Limits) -> dict[str, Any]:
+    """The data of the session_started event: what was asked for, and within which limits (null: none)."""
+    return {
+        "policy": policy,
+        "prompt": task.prompt if task else "",
+        "check": list(task.check) if task else [],
+        "protected_paths": list(task.protected_paths) if task else [],
+        "budget": {
+            "turns": limits.turns,
+            "tokens": limits.tokens,
+            "usd": None if limits.usd is None else str(limits.usd),
+            "seconds": limits.seconds,
+        },
+    }
 
 
 @dataclass
@@ -35,17 +50,20 @@ class TaskRun:
 
     def run(self) -> Outcome:
         """check → policy → patch → check. Raises SessionError, RunnerError, StoreError, ReplayMismatch."""
-        before = self._check_before()
+        loop = Loop(self.tools, self.tool_context, self.journal, self.budget)
+        before = self._check_before(loop)
         context = Context(check_before=before, concurrency=self.tool_context.concurrency)
-        finish = Loop(self.tools, self.tool_context, self.journal, self.budget).run(self.policy, context)
+        finish = loop.run(self.policy, context)
         # The patch is taken before the check runs on main: the check may leave files behind.
         patch = self.tool_context.workspace.diff().patch
         patch_ref = self.store_patch(patch) if patch else None
         after = self._check_after(patch)
         return self._outcome(finish, after, patch, patch_ref)
 
-    def _check_before(self) -> Mapping[str, Any]:
+    def _check_before(self, loop: Loop) -> Mapping[str, Any]:
         recorded = self.journal.recorded("check_before")
+        if not recorded and isinstance(self.policy, EagerPolicy):
+            loop.begin(self.policy.first_call(self.tool_context.task))
         value = recorded.data if recorded else self._run_check_before()
         if value["exit_code"] == 0:
             raise CheckAlreadyPasses(

@@ -11,7 +11,7 @@ from dspy_agent.core.journal import Journal, Listener
 from dspy_agent.core.outcome import Outcome
 from dspy_agent.core.policy import Task
 from dspy_agent.core.runner import Command, Runner
-from dspy_agent.core.session import TaskRun
+from dspy_agent.core.session import TaskRun, started_data
 from dspy_agent.core.tools import ToolContext
 from dspy_agent.core.workspace import Workspace
 from dspy_agent.errors import (
@@ -27,7 +27,7 @@ from dspy_agent.errors import (
     WorkspaceInvalid,
 )
 from dspy_agent.pod.spec import SessionSpec
-from dspy_agent.policies import Equipment, equip
+from dspy_agent.policies import Equipment, equip, require_prices
 from dspy_agent.sources.fetch import Blobs, Places, fetch
 
 ATTEMPTS = 3
@@ -78,9 +78,10 @@ class PodSession:
     def _attempt(self) -> Outcome | None:
         journal, budget = self._open_journal()
         journal.resume()
-        equipment = self.equip(self.spec.policy, self._options()) if self.spec.task else None
+        equipment = self._equipment() if self.spec.task else None
         if not journal.recorded("session_started"):
-            journal.append("session_started", self._description())
+            data = started_data(self.spec.policy, self.spec.task, self.spec.limits)
+            journal.append("session_started", data)
         workspace = self._prepare(journal)
         self.on_ready()
         if self.spec.task is None or equipment is None:
@@ -140,16 +141,12 @@ class PodSession:
         journal.listen(self.listener)
         return journal, budget
 
+    def _equipment(self) -> Equipment:
+        require_prices(self.spec.policy, self.spec.policy_options, self.spec.limits)
+        return self.equip(self.spec.policy, self._options())
+
     def _options(self) -> dict[str, object]:
         return {**self.spec.policy_options, "apiKey": self.llm_api_key}
-
-    def _description(self) -> dict[str, object]:
-        task = self.spec.task
-        return {
-            "policy": self.spec.policy,
-            "prompt": task.prompt if task else "",
-            "check": list(task.check) if task else [],
-        }
 
     def _store_patch(self, patch: str) -> str:
         return f"reddb://blobs/sha256/{self.blobs.put(patch.encode())}"

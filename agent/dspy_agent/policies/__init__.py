@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dspy_agent.core.budget import Limits
 from dspy_agent.core.policy import Policy
 from dspy_agent.core.tools import Tool, default_tools
 from dspy_agent.errors import UnsupportedPolicy
 
 Options = Mapping[str, Any]
+PRICES = ("usdPerMillionInput", "usdPerMillionOutput")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,16 @@ def equip(name: str, options: Options) -> Equipment:
         known = ", ".join(sorted(_FACTORIES))
         raise UnsupportedPolicy(f"There is no policy {name!r} in this version; choose one of: {known}.")
     return _FACTORIES[name](options)
+
+
+def require_prices(name: str, options: Options, limits: Limits) -> None:
+    """A budget in money needs prices, else it would never be reached. Raises UnsupportedPolicy when it has none."""
+    priced = any(options.get(price) for price in PRICES)
+    if name == "llm" and limits.usd is not None and not priced:
+        raise UnsupportedPolicy(
+            "budget.usd is set, but this version does not know what the model's tokens cost; "
+            "set budget.tokens in its place."
+        )
 
 
 def _search(options: Options) -> Equipment:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from threading import Lock
 from typing import Any, ClassVar
 
 from dspy_agent.core.policy import Task
 from dspy_agent.core.runner import ExecResult
 from dspy_agent.core.workspace import Workspace
 from dspy_agent.errors import ToolError
-
-
-def _ignore() -> None:
-    return None
 
 
 def _no_limit() -> float:
@@ -28,22 +23,15 @@ def _no_limit() -> float:
 class ToolContext:
     """What a tool may touch: the session's task and workspace, and the count of candidates that ran.
 
-    `on_candidate` is called when a candidate (a trial or a check of the current state) starts; `seconds_left` is the
-    budget's: no command may run longer.
+    A candidate is an edit that was tried, however: in a fork of its own, among hundreds in one screening process, or
+    by a check of the current state. `seconds_left` is the budget's: no command may run longer.
     """
 
     task: Task
     workspace: Workspace
     concurrency: int = 2
     candidates_run: int = 0
-    on_candidate: Callable[[], None] = _ignore
     seconds_left: Callable[[], float] = _no_limit
-    _lock: Lock = field(default_factory=Lock, repr=False)
-
-    def candidate_ran(self) -> None:
-        """Count one candidate that is about to run; called from a trial's threads too."""
-        self.count_candidates(1)
-        self.on_candidate()
 
     def bounded_timeout(self, timeout_seconds: float) -> float:
         """The timeout, but no longer than the budget lasts (at least 1 s, so that a result can say TimedOut)."""
@@ -51,8 +39,7 @@ class ToolContext:
 
     def count_candidates(self, count: int) -> None:
         """Count candidates that ran, now or before a restart."""
-        with self._lock:
-            self.candidates_run += count
+        self.candidates_run += count
 
 
 class Tool(ABC):

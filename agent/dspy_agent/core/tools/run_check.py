@@ -22,7 +22,7 @@ class RunCheck(Tool):
 
     def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> dict[str, Any]:
         del arguments
-        context.candidate_ran()
+        context.count_candidates(1)
         return exec_value(context.workspace.execute(check_command(context)), OUTPUT_CHARACTERS)
 
     def replay(self, context: ToolContext, arguments: Mapping[str, Any], value: Mapping[str, Any]) -> None:

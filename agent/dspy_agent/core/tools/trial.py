@@ -6,15 +6,21 @@
         "command": ["python", "-m", "pytest", "-x"],                       # default: the task's check
         "timeout_seconds": 30, "env": {}, "keep_output_bytes": 4000, "concurrency": 2,
         "collect": ["coverage.json"], "collect_limit_bytes": 1048576, "stop_on_pass": False,
+        "purpose": "try", "screening": None,
     })
     → {"results": [{"exit_code", "signal", "reason", "stdout_tail", "stderr_tail", "stdout_bytes", "stderr_bytes",
                     "seconds", "collected": {"coverage.json": "text" | null}} | null, ...],
-       "run": how many ran, "passed": [index, ...]}
+       "run": how many commands ran, "passed": [index, ...], "candidates": how many edits were tried for the first time,
+       "screened": {"candidates", "passed"}}                               # only with `screening`
 
 Only `candidates` is needed. Results are in the candidates' order; those that did not start, because stop_on_pass
 was reached or the time budget was, are null. Forks start from the current state, edits included; an empty `edits`
 list probes it. A candidate that edits a protected path is refused as the edit tool would; `files` may lie anywhere
 because they never leave the fork.
+
+`purpose` says what a command stands for: `try` is one candidate each, `probe` and `verify` are no new candidate, and
+`screen` is as many as the collected file named by `screening` answers for (`screening.py`): one process tried them
+all, and its exit code says only that it ran.
 """
 
 from __future__ import annotations
@@ -34,7 +40,9 @@ from dspy_agent.core.tools.base import (
     exec_value,
     is_protected,
     number_argument,
+    text_argument,
 )
+from dspy_agent.core.tools.screening import summary
 from dspy_agent.errors import RunnerRequestError, ToolError
 
 KEEP_OUTPUT_BYTES = 4000
@@ -43,6 +51,7 @@ COLLECT_LIMIT_BYTES = 1024 * 1024
 MAX_COLLECT_LIMIT_BYTES = 4 * 1024 * 1024
 MAX_CANDIDATES = 256
 MAX_CONCURRENCY = 64
+PURPOSES = ("try", "probe", "screen", "verify")
 
 Files = tuple[tuple[str, bytes | None], ...]
 
@@ -59,6 +68,8 @@ class _Plan:
     collect_limit_bytes: int
     concurrency: int
     stop_on_pass: bool
+    purpose: str
+    screening: str | None
 
 
 class Trial(Tool):
@@ -91,12 +102,28 @@ class Trial(Tool):
             except BaseException:
                 stop.set()
                 raise
-        passed = [index for index, result in enumerate(results) if result and result["exit_code"] == 0]
-        return {"results": results, "run": sum(result is not None for result in results), "passed": passed}
+        value = _summary(plan, results)
+        context.count_candidates(value["candidates"])
+        return value
 
     def replay(self, context: ToolContext, arguments: Mapping[str, Any], value: Mapping[str, Any]) -> None:
         del arguments
-        context.count_candidates(value["run"])
+        context.count_candidates(value["candidates"])
+
+
+def _summary(plan: _Plan, results: list[dict[str, Any] | None]) -> dict[str, Any]:
+    ran = [result for result in results if result is not None]
+    value: dict[str, Any] = {
+        "results": results,
+        "run": len(ran),
+        "passed": [index for index, result in enumerate(results) if result and result["exit_code"] == 0],
+        "candidates": len(ran) if plan.purpose == "try" else 0,
+    }
+    if plan.screening:
+        parts = [summary(result["collected"].get(plan.screening)) for result in ran]
+        value["screened"] = {key: sum(part[key] for part in parts) for key in ("candidates", "passed")}
+        value["candidates"] = value["screened"]["candidates"]
+    return value
 
 
 def _run_one(context: ToolContext, plan: _Plan, candidate: Files, stop: Event) -> dict[str, Any] | None:
@@ -106,7 +133,6 @@ def _run_one(context: ToolContext, plan: _Plan, candidate: Files, stop: Event) -
     with workspace.fork() as fork:
         for path, content in plan.files + candidate:
             workspace.put(fork, path, content)
-        context.candidate_ran()
         command = replace(plan.command, timeout_seconds=context.bounded_timeout(plan.command.timeout_seconds))
         result = workspace.runner.execute(command, fork)
         if plan.stop_on_pass and result.exit_code == 0:
@@ -133,17 +159,33 @@ def _parse(context: ToolContext, arguments: Mapping[str, Any]) -> _Plan:
         raise ToolError("ArgumentInvalid", f"Give candidates as a list of 1 to {MAX_CANDIDATES} objects.")
     keep = int(number_argument(arguments, "keep_output_bytes", KEEP_OUTPUT_BYTES))
     limit = int(number_argument(arguments, "collect_limit_bytes", COLLECT_LIMIT_BYTES))
+    collect = tuple(clean_path(path) for path in arguments.get("collect") or [])
+    purpose, screening = _purpose(arguments, collect)
     concurrency = int(number_argument(arguments, "concurrency", context.concurrency))
     return _Plan(
         candidates=tuple(_candidate(context, candidate) for candidate in candidates),
         files=_files(arguments.get("files") or []),
         command=_command(context, arguments, keep),
         keep_output_bytes=min(keep, MAX_KEEP_OUTPUT_BYTES),
-        collect=tuple(clean_path(path) for path in arguments.get("collect") or []),
+        collect=collect,
         collect_limit_bytes=min(limit, MAX_COLLECT_LIMIT_BYTES),
         concurrency=min(concurrency, MAX_CONCURRENCY, len(candidates)),
         stop_on_pass=arguments.get("stop_on_pass") is True,
+        purpose=purpose,
+        screening=screening,
     )
+
+
+def _purpose(arguments: Mapping[str, Any], collect: tuple[str, ...]) -> tuple[str, str | None]:
+    purpose = text_argument(arguments, "purpose", "try")
+    if purpose not in PURPOSES:
+        raise ToolError("ArgumentInvalid", f"Give purpose as one of: {', '.join(PURPOSES)}.")
+    if purpose != "screen":
+        return purpose, None
+    screening = clean_path(arguments.get("screening"))
+    if screening not in collect:
+        raise ToolError("ArgumentInvalid", "Name the file of the screening's answers in collect too.")
+    return purpose, screening
 
 
 def _command(context: ToolContext, arguments: Mapping[str, Any], keep_output_bytes: int) -> Command:

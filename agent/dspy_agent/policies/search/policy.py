@@ -40,6 +40,10 @@ class SearchPolicy:
         self.limit = limit
         self.weights = weights or load_weights()
 
+    def first_call(self, task: Task) -> ToolCall:
+        """The probe: it may run beside the check's first, plain run."""
+        return _probe_call(task)
+
     def steps(self, task: Task, context: Context) -> Generator[ToolCall, Observation, Finish]:
         """Probe, read, generate, screen, verify, edit."""
         report = yield from _probe(task)
@@ -72,23 +76,11 @@ class SearchPolicy:
 
 def _probe(task: Task) -> Steps:
     """Run the check once with the probe: the failing tests, what they executed and why they failed."""
-    python = task.check[0] if task.check[0].rsplit("/", 1)[-1].startswith("python") else "python3"
-    observation = yield ToolCall(
-        "trial",
-        {
-            "candidates": [{"edits": []}],
-            "files": probe.files(),
-            "command": [python, "-S", "-E", f"{probe.FOLDER}/launch.py", probe.SPECTRUM, *task.check],
-            "collect": [probe.SPECTRUM],
-            "collect_limit_bytes": 4 * 1024 * 1024,
-        },
-    )
+    observation = yield _probe_call(task)
     if not observation.ok:
-        return Finish(
-            "PolicyGaveUp", f"The check cannot be probed with {python}: {observation.value['message']}"
-        )
+        return Finish("PolicyGaveUp", f"The check cannot be probed: {observation.value['message']}")
     result = observation.value["results"][0]
-    text = result["collected"].get(probe.SPECTRUM)
+    text = result and result["collected"].get(probe.SPECTRUM)
     if not text:
         return Finish(
             "PolicyGaveUp", "policy.search needs a check that runs Python tests; this one runs none."
@@ -101,6 +93,21 @@ def _probe(task: Task) -> Steps:
     report["seconds"] = float(result["seconds"])
     report["arguments"] = _own_arguments(report)
     return report
+
+
+def _probe_call(task: Task) -> ToolCall:
+    python = task.check[0] if task.check[0].rsplit("/", 1)[-1].startswith("python") else "python3"
+    return ToolCall(
+        "trial",
+        {
+            "candidates": [{"edits": []}],
+            "files": probe.files(),
+            "command": [python, "-S", "-E", f"{probe.FOLDER}/launch.py", probe.SPECTRUM, *task.check],
+            "collect": [probe.SPECTRUM],
+            "collect_limit_bytes": 4 * 1024 * 1024,
+            "purpose": "probe",
+        },
+    )
 
 
 def _own_arguments(report: Mapping[str, Any]) -> list[str]:
@@ -143,23 +150,23 @@ def _weight(counts: Iterable[list[int]]) -> float:
 
 def _screen(batch: list[Candidate], report: Mapping[str, Any], context: Context) -> Steps:
     """(plausible, undecided) of the batch, by the harness or, where it cannot run, by the check itself."""
-    screened = read_screening((yield screening_call(batch, report, context, report["seconds"])))
+    screened = read_screening((yield screening_call(batch, report, context, report["seconds"])), len(batch))
     if screened.decided:
         undecided = [item for position, item in enumerate(batch) if position not in screened.decided]
         return [batch[position] for position in screened.passed], undecided
-    return (yield from _run_check(batch[:DIRECT_BATCH])), batch[DIRECT_BATCH:]
+    return (yield from _run_check(batch[:DIRECT_BATCH], "try")), batch[DIRECT_BATCH:]
 
 
-def _run_check(batch: list[Candidate]) -> Steps:
+def _run_check(batch: list[Candidate], purpose: str) -> Steps:
     """Those of the batch that pass the user's own check, each in a fork of its own."""
     edits = [{"edits": [{"path": item.path, "content": item.content()}]} for item in batch]
-    observation = yield ToolCall("trial", {"candidates": edits})
+    observation = yield ToolCall("trial", {"candidates": edits, "purpose": purpose})
     return [batch[position] for position in observation.value["passed"]] if observation.ok else []
 
 
 def _verify(ranked: list[Candidate]) -> Steps:
     """The best-ranked plausible candidate that passes the user's own check, or None."""
-    passed = (yield from _run_check(ranked)) if ranked else []
+    passed = (yield from _run_check(ranked, "verify")) if ranked else []
     return passed[0] if passed else None
 
 

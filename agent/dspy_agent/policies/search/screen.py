@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dspy_agent.core.policy import Context, Observation, ToolCall
+from dspy_agent.core.tools.screening import PASS, read_answers
 from dspy_agent.policies.search import probe
 from dspy_agent.policies.search.candidates import Candidate
 
@@ -50,6 +51,8 @@ def screening_call(
         "command": command,
         "timeout_seconds": BATCH_SECONDS + plan["full_timeout"] + 10,
         "collect": [probe.RESULTS],
+        "purpose": "screen",
+        "screening": probe.RESULTS,
     }
     return ToolCall("trial", arguments)
 
@@ -85,11 +88,13 @@ def swappable(candidate: Candidate, imported: Sequence[int]) -> dict[str, Any] |
     return None
 
 
-def read_screening(observation: Observation) -> Screened:
-    """The harness's answers; a harness that could not run decided nothing."""
+def read_screening(observation: Observation, size: int) -> Screened:
+    """The harness's answers on a batch of `size`; a harness that could not run decided nothing."""
     if not observation.ok:
         return Screened((), frozenset())
-    text = observation.value["results"][0]["collected"].get(probe.RESULTS) or ""
-    answers = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-    passed = sorted(answer["index"] for answer in answers if answer["outcome"] == "pass")
-    return Screened(tuple(passed), frozenset(answer["index"] for answer in answers))
+    result = observation.value["results"][0]
+    answers = read_answers(result and result["collected"].get(probe.RESULTS))
+    # The sandboxed program could write anything into the file: positions outside the batch are no answers.
+    answers = {index: outcome for index, outcome in answers.items() if 0 <= index < size}
+    passed = sorted(index for index, outcome in answers.items() if outcome == PASS)
+    return Screened(tuple(passed), frozenset(answers))

@@ -17,6 +17,7 @@ from importlib.machinery import SourceFileLoader
 from search_probe_pool import Pool
 
 UNSUITABLE = 77
+FIRST = -1  # in place of an index: the first candidate starts now
 WARM_SHARE = 0.7  # of the seconds, when some candidates have to run from scratch
 NOT_PATHS_AFTER = {"-c", "-k", "-m", "-n", "-o", "-p", "-r", "-W", "--basetemp", "--confcutdir", "--deselect"}
 NOT_PATHS_AFTER |= {"--ignore", "--import-mode", "--junitxml", "--maxfail", "--rootdir", "--tb", "--timeout"}
@@ -74,6 +75,7 @@ class Screening:
         self.results = results
         self.passes = 0
         self.stop = time.monotonic() + plan.seconds
+        self.began = False
 
     def run(self):
         """Until the candidates, the seconds or the wanted number of passes are used up."""
@@ -92,6 +94,13 @@ class Screening:
         self.run_cold(
             [(index, False) for index in passed] + [(index, True) for index in sorted(cold + again)]
         )
+
+    def begin(self):
+        """Note when the first candidate starts: the benchmark of the time to the first candidate reads it."""
+        if not self.began:
+            self.began = True
+            self.results.write(json.dumps({"first_candidate_at": time.time()}) + "\n")
+            self.results.flush()
 
     def report(self, index, outcome):
         """One JSON line, flushed at once: a harness that is cut short leaves what it had."""
@@ -115,6 +124,9 @@ class Screening:
         with os.fdopen(reading, encoding="utf-8") as lines:
             for line in lines:
                 index, status = json.loads(line)
+                if index == FIRST:
+                    self.begin()
+                    continue
                 statuses[index] = status
                 if status not in (0, UNSUITABLE):
                     self.report(index, "timeout" if status is None else "fail")
@@ -130,6 +142,7 @@ class Screening:
             while waiting and not pool.full():
                 index, focused = waiting.pop(0)
                 seconds = self.plan.timeout if focused else self.plan.full_timeout
+                self.begin()
                 pool.start((index, focused), self.work(index, focused), seconds)
             for (index, focused), status in pool.wait() if pool.running else ():
                 if status == 0 and focused and self.plan.passing_tests:
@@ -155,6 +168,7 @@ def warm_server(plan, indexes, writing, seconds):
     def screen(session):
         nonlocal stop
         known, pool, waiting, passes = functions(), Pool(plan.jobs), list(indexes), 0
+        began = False
         gc.freeze()
         while waiting or pool.running:
             if time.monotonic() > stop or passes >= plan.passes:
@@ -169,6 +183,9 @@ def warm_server(plan, indexes, writing, seconds):
                 before = plan.sources[path]
                 after = apply(before, edits)
                 text = after[function["start"] : function["end"] + len(after) - len(before)]
+                if not began:
+                    began = True
+                    os.write(writing, b"[%d, 0]\n" % FIRST)
                 pool.start(index, lambda: try_function(session, targets, function, text), plan.timeout)  # noqa: B023
             for index, status in pool.wait() if pool.running else ():
                 if status == 0:
