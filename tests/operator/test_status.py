@@ -86,7 +86,10 @@ def test_session_view(pod: Object, phase: str, true: str, reason: str) -> None:
     by_type = {condition.type: condition for condition in view.conditions}
     assert set(by_type) == {"Scheduled", "WorkspaceReady", "Ready", "Finished", "Stalled", "Reconciling"}
     assert (by_type[true].status, by_type[true].reason) == ("True", reason)
-    others = {"Ready", "Finished", "Stalled", "Reconciling"} - {true}
+    # A session that ended in an error is stalled for good as well: somebody has to change something.
+    also = {"Stalled"} if phase == "Error" else set()
+    assert {by_type[other].reason for other in also} <= {reason}
+    others = {"Ready", "Finished", "Stalled", "Reconciling"} - {true} - also
     assert {by_type[other].status for other in others} == {"False"}
 
 
