@@ -13,6 +13,10 @@ def test_round_fractions():
     assert microseconds("25") == 250000
 
 
+def test_more_digits_than_a_time_holds():
+    assert microseconds("9999999") == 999999
+
+
 def test_whole_seconds():
     assert parse("{:tt}", "10:21:36")[0].microsecond == 0
 
