@@ -19,6 +19,7 @@ from dspy_agent.errors import RunnerLost, UsageError
 VARIABLE = "DSPY_ENV_RUNNER"
 START_TIMEOUT_SECONDS = 10.0
 STOP_TIMEOUT_SECONDS = 5.0
+SOCKET_POLL_SECONDS = 0.01
 CHECKOUT_DEPTH = 3
 
 
@@ -86,6 +87,10 @@ def _wait_ready(client: RunnerClient, process: subprocess.Popen[bytes], folder: 
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         try:
+            # httpcore leaves its socket open when a connection fails: the first attempt waits for the runner's.
+            if not (folder / "runner.sock").exists():
+                time.sleep(SOCKET_POLL_SECONDS)
+                raise RunnerLost("Its socket is not there yet.")
             client.wait_ready(timeout_seconds=0.05)
             return
         except RunnerLost as error:
