@@ -99,7 +99,9 @@ def finished(session: Object, finish: Finish, pod: Object | None) -> View:
 
 def _stalled_for_good(finish: Finish) -> Condition:
     """An error is nothing that more work of ours would mend: somebody has to change something."""
-    return Condition("Stalled", "True", finish.reason, finish.message) if finish.outcome == "Error" else _NOT_STALLED
+    if finish.outcome != "Error":
+        return _NOT_STALLED
+    return Condition("Stalled", "True", finish.reason, finish.message)
 
 
 def _underway(kind: str, reason: str, message: str) -> tuple[Condition, ...]:
