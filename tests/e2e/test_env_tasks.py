@@ -64,9 +64,11 @@ def test_an_outcome_is_told_truthfully(kube: Kube, name: str) -> None:
 
 def test_an_image_that_does_not_exist_is_not_the_commands_failure(kube: Kube) -> None:
     kube.apply(env_task("no-image", "true", template={"image": "localhost/no-such-image:0"}))
-    stalled = condition(kube.wait("envtask", "no-image", "Stalled"), "Stalled")
-    assert "no-such-image" in stalled["message"]
+    waiting = 'jsonpath={.status.conditions[?(@.type=="Reconciling")].reason}=ImagePullFailed'
+    said = condition(kube.wait("envtask", "no-image", waiting), "Reconciling")["message"]
+    assert "no-such-image" in said
     assert "exitCode" not in kube.get("envtask", "no-image")["status"]
+    kube.run("delete", "envtask", "no-image")
 
 
 def test_what_is_not_there_yet_says_so(kube: Kube) -> None:

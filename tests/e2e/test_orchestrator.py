@@ -38,6 +38,13 @@ def ended(client: httpx.Client, task: str, seconds: float = 60) -> dict[str, Any
     raise AssertionError(f"task {task} did not end: {record}")
 
 
+def test_nobody_gets_in_without_the_token(orchestrator: httpx.Client) -> None:
+    answer = orchestrator.post(
+        "/v1/tasks", json={"argv": ["true"]}, headers={"Authorization": "Bearer wrong"}
+    )
+    assert answer.status_code == 401
+
+
 def test_a_task_runs_on_a_shared_runner(orchestrator: httpx.Client) -> None:
     task = orchestrator.post("/v1/tasks", json={"argv": ["echo", "hello"]}).raise_for_status().json()["id"]
     record = ended(orchestrator, task)
@@ -57,14 +64,9 @@ def test_a_batch_survives_the_orchestrators_death(orchestrator: httpx.Client, re
     for pod in release.list("pods", "app.kubernetes.io/component=orchestrator"):
         release.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
     release.run("rollout", "status", "deployment/dspy-agent-orchestrator", "--timeout=120s", timeout=130)
-    with port_forward(release, "service/dspy-agent-orchestrator", 9097) as port:
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=orchestrator.headers, timeout=30)
+    with (
+        port_forward(release, "service/dspy-agent-orchestrator", 9097) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=orchestrator.headers, timeout=30) as client,
+    ):
         states = [ended(client, task, seconds=120)["state"] for task in ids]
     assert states == ["Succeeded"] * 200
-
-
-def test_nobody_gets_in_without_the_token(orchestrator: httpx.Client) -> None:
-    answer = orchestrator.post(
-        "/v1/tasks", json={"argv": ["true"]}, headers={"Authorization": "Bearer wrong"}
-    )
-    assert answer.status_code == 401
