@@ -51,7 +51,6 @@ class Bug:
     fixed_version: str
     fixed_wheel: str
     fixed_sha256: str
-    link: str
     what_went_wrong: str
 
     @property

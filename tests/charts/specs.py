@@ -64,7 +64,7 @@ ACCEPTED: list[tuple[str, Spec]] = [
             "envFrom": [{"prefix": "X_", "configMapRef": {"name": "c"}}],
             "lifecycle": {"idleTimeoutSeconds": 60, "shutdownTime": "2030-01-31T18:00:00Z"},
             "network": {
-                "egress": {"mode": "Allow", "cidrs": ["10.0.0.0/8", "2001:db8::/32"], "hosts": ["*.pypi.org"]}
+                "egress": {"mode": "Allow", "cidrs": ["10.0.0.0/8", "2001:db8::/32"], "hosts": ["*.example.org"]}
             },
         },
     ),
@@ -187,7 +187,7 @@ REFUSED: list[tuple[str, Spec, str]] = [
     ("AgentSession", {"lifecycle": {"shutdownTime": "tomorrow"}}, "must be of type date-time"),
     (
         "AgentSession",
-        {"network": {"egress": {"hosts": ["pypi.org"]}}},
+        {"network": {"egress": {"hosts": ["example.org"]}}},
         "cidrs and hosts have a meaning with mode Allow only",
     ),
     ("AgentSession", {"network": {"egress": {"mode": "Allow", "cidrs": ["10.0.0.1"]}}}, "must be a CIDR"),

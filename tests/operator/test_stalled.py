@@ -42,7 +42,7 @@ SESSIONS: list[tuple[dict[str, Any], str, str]] = [
     ({**SEARCH, "workspace": {"persistent": {"size": "1Gi"}}}, "NotImplemented", "persistent"),
     ({**SEARCH, "lifecycle": {"idleTimeoutSeconds": 60}}, "NotImplemented", "idleTimeoutSeconds"),
     (
-        {**SEARCH, "network": {"egress": {"mode": "Allow", "hosts": ["pypi.org"]}}},
+        {**SEARCH, "network": {"egress": {"mode": "Allow", "hosts": ["example.org"]}}},
         "NotImplemented",
         "spec.network.egress.hosts",
     ),
