@@ -28,10 +28,10 @@ GROUP = "/apis/dspyagent.io/v1alpha1"
 READY_TIMEOUT_S = 120.0
 WRITE_VERBS = frozenset({"POST", "PUT", "PATCH", "APPLY", "DELETE"})
 RESOURCES = frozenset({"pods", "events", "agentsessions", "secrets", "configmaps"})
-# An interactive session would need a model's endpoint; one with a check that fails gets Ready the same way.
+# The check takes a while and fails: a session that ends at once might be Finished before its Ready is seen.
 SPEC: dict[str, Any] = {
     "workspace": {"empty": {}},
-    "task": {"check": {"command": ["false"]}},
+    "task": {"check": {"command": ["sh", "-c", "sleep 5; exit 1"]}},
     "policy": {"search": {}},
     "budget": {"seconds": 60},
 }
