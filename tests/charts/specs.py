@@ -64,7 +64,11 @@ ACCEPTED: list[tuple[str, Spec]] = [
             "envFrom": [{"prefix": "X_", "configMapRef": {"name": "c"}}],
             "lifecycle": {"idleTimeoutSeconds": 60, "shutdownTime": "2030-01-31T18:00:00Z"},
             "network": {
-                "egress": {"mode": "Allow", "cidrs": ["10.0.0.0/8", "2001:db8::/32"], "hosts": ["*.example.org"]}
+                "egress": {
+                    "mode": "Allow",
+                    "cidrs": ["10.0.0.0/8", "2001:db8::/32"],
+                    "hosts": ["*.example.org"],
+                }
             },
         },
     ),
