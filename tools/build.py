@@ -10,8 +10,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from tools.common.cli import exit_status
 from tools.common.paths import REPOSITORY
-from tools.common.process import ToolError, run
+from tools.common.process import run
 from tools.common.progress import Progress
 
 BINARIES = REPOSITORY / "dist" / "bin"
@@ -22,17 +23,15 @@ LONGEST_BUILD_SECONDS = 1800
 
 
 def main() -> int:
-    progress = Progress()
+    return exit_status(lambda: build(Progress()))
+
+
+def build(progress: Progress) -> None:
     BINARIES.mkdir(parents=True, exist_ok=True)
-    try:
-        with progress.step("building env-runner and reddb (Rust)"):
-            build_rust()
-        with progress.step("building orchestrator (Go)"):
-            build_go()
-    except ToolError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    with progress.step("building env-runner and reddb (Rust)"):
+        build_rust()
+    with progress.step("building orchestrator (Go)"):
+        build_go()
 
 
 def build_rust() -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from tools.common.cli import exit_status
 from tools.common.paths import REPOSITORY, tool
 from tools.common.process import ToolError, run
 from tools.common.progress import Progress
@@ -34,21 +35,21 @@ def main() -> int:
     )
     parser.add_argument("--install-only", action="store_true", help="stop when the chart is installed")
     arguments = parser.parse_args()
-    progress = Progress()
-    try:
-        cluster_tool_live("up", "--name", CLUSTER)
-        kubeconfig = install(CLUSTER, progress)
-        if not arguments.install_only:
-            solved = repair(kubeconfig, arguments.example, progress)
-        tell_what_next(kubeconfig, arguments.example)
-    except ToolError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0 if arguments.install_only or solved else 1
+    return exit_status(lambda: demo(arguments.example, Progress(), install_only=arguments.install_only))
 
 
-def repair(kubeconfig: Path, example: str, progress: Progress) -> bool:
-    """Apply the example's session, show how it goes and what came of it; return whether it was solved."""
+def demo(example: str, progress: Progress, *, install_only: bool) -> None:
+    """Raises ToolError when a step fails or the session ends without a solution."""
+    cluster_tool_live("up", "--name", CLUSTER)
+    kubeconfig = install(CLUSTER, progress)
+    outcome = None if install_only else repair(kubeconfig, example, progress)
+    tell_what_next(kubeconfig, example)
+    if outcome not in (None, "Solved"):
+        raise ToolError(f"The session ended {outcome}: its events above say why.")
+
+
+def repair(kubeconfig: Path, example: str, progress: Progress) -> str:
+    """Apply the example's session, show how it goes and what came of it; return its outcome."""
     session = REPOSITORY / "examples" / example / "session.yaml"
     if not session.exists():
         raise ToolError(f"There is no example {example!r}; examples/README.md lists them.")
@@ -65,7 +66,7 @@ def repair(kubeconfig: Path, example: str, progress: Progress) -> bool:
     outcome = follow(lambda *words: kubectl(kubeconfig, *words), example, progress)
     progress.line(f"{outcome} after {time.monotonic() - applied:.1f} s")
     show(kubeconfig, example)
-    return outcome == "Solved"
+    return outcome
 
 
 def show(kubeconfig: Path, session: str) -> None:

@@ -10,8 +10,9 @@ import json
 import sys
 from pathlib import Path
 
+from tools.common.cli import exit_status
 from tools.common.paths import REPOSITORY, tool
-from tools.common.process import ToolError, run
+from tools.common.process import run
 from tools.common.progress import Progress
 from tools.images.store import archives_of
 
@@ -22,12 +23,8 @@ CHARTS = REPOSITORY / "charts"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="demo", help="the cluster's name (default: demo)")
-    try:
-        install(parser.parse_args().name, Progress())
-    except ToolError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    name = parser.parse_args().name
+    return exit_status(lambda: install(name, Progress()))
 
 
 def install(cluster: str, progress: Progress) -> Path:

@@ -16,6 +16,7 @@ from tools.cluster.kind import KindProvider
 from tools.cluster.local.provider import LocalProvider
 from tools.cluster.provider import Cluster, Options, Provider, by_name, choose
 from tools.common import paths
+from tools.common.cli import exit_status
 from tools.common.lock import exclusive
 from tools.common.process import ToolError
 from tools.common.progress import Progress
@@ -191,12 +192,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     arguments = parser().parse_args(argv)
-    try:
-        arguments.run(arguments, Progress())
-    except ToolError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: arguments.run(arguments, Progress()))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from tools.common import paths
+from tools.common.cli import exit_status
 from tools.common.lock import exclusive
-from tools.common.process import ToolError
 from tools.common.progress import Progress
 from tools.images import base, packages, store
 from tools.images.builders import Builder, choose
@@ -71,12 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     arguments = parser().parse_args(argv)
-    try:
-        arguments.run(arguments, Progress())
-    except ToolError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: arguments.run(arguments, Progress()))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tools.setup.thing import Thing
 CLUSTER = ("containerd", "runc", "containernetworking-plugins", "conntrack", "iproute2", "iptables",
            "nftables", "openssl", "util-linux")  # fmt: skip
 IMAGES = ("buildah", "ca-certificates", "debootstrap")
-BUILDS = ("gcc", "git", "libc6-dev", "musl-tools", "python3-venv")
+BUILDS = ("gcc", "git", "libc6-dev", "musl-tools", "openssh-client", "python3-venv")
 BENCHMARKS = ("redis-server", "redis-tools")
 
 

@@ -22,6 +22,8 @@ TIMEOUT_SECONDS = 300.0
 SCP_FORM = re.compile(r"^[\w.-]+@[\w.-]+:[^:]+$")
 REF = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/+@-]{0,254}$")
 LAST_LINES = 3
+# git's advice to people at a terminal comes after the words that say what went wrong.
+ADVICE = re.compile(r"^(Please make sure you have the correct access rights|and the repository exists\.)?$")
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,12 @@ class _Git:
                 # Its helpers (git-remote-https, ssh) too.
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
-        return (
-            None
-            if process.returncode == 0
-            else " ".join(said.strip().splitlines()[-LAST_LINES:]) or "no message"
-        )
+        return None if process.returncode == 0 else _last_words(said)
+
+
+def _last_words(said: str) -> str:
+    lines = [line for line in said.splitlines() if not ADVICE.match(line)]
+    return " ".join(lines[-LAST_LINES:]) or "no message"
 
 
 def _environment(source: GitSource, folder: Path) -> dict[str, str]:
