@@ -167,8 +167,9 @@ def test_a_relative_program_of_a_virtual_environment_is_found(
 
 def test_ctrl_c_leaves_no_runner_behind(runner_binary: Path, repo: Path, tmp_path: Path) -> None:
     check = f"sh -c 'echo x > {tmp_path}/started; sleep 60'"
+    # A shell starts what it puts into the background with SIGINT ignored, and these tests may be there.
     process = subprocess.Popen(
-        command(repo, check=check),
+        ["env", "--default-signal=INT", *command(repo, check=check)],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
