@@ -42,8 +42,8 @@ impl Master {
     /// # Errors
     /// A sentence that says what is wrong with the file.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = std::fs::read(path)
-            .map_err(|error| format!("--token-file: cannot read {}: {error}", path.display()))?;
+        let text =
+            std::fs::read(path).map_err(|error| format!("--token-file: cannot read {}: {error}", path.display()))?;
         let token = text.trim_ascii();
         if token.len() < MIN_TOKEN_BYTES {
             return Err(format!(
@@ -84,8 +84,7 @@ impl Master {
 
     fn sign(&self, body: &str) -> Vec<u8> {
         #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
         mac.update(body.as_bytes());
         mac.finalize().into_bytes().to_vec()
     }
@@ -111,15 +110,7 @@ mod tests {
         let token = master.scoped(b"a");
         let other_prefix = token.replace("rdb1.YQ.", "rdb1.Yg.");
         let other_master = Master::new(b"0123456789abcdeg").scoped(b"a");
-        for forged in [
-            &token[..token.len() - 1],
-            &other_prefix,
-            &other_master,
-            "",
-            "rdb1..",
-            "rdb1.YQ.",
-            "0123",
-        ] {
+        for forged in [&token[..token.len() - 1], &other_prefix, &other_master, "", "rdb1..", "rdb1.YQ.", "0123"] {
             assert_eq!(master.scope(forged.as_bytes()), None, "{forged}");
         }
     }

@@ -30,11 +30,7 @@ pub enum CommandError {
     #[error("ERR no such key")]
     NoSuchKey,
     #[error("NOGROUP No such key '{key}' or consumer group '{group}'{suffix}")]
-    NoGroup {
-        key: String,
-        group: String,
-        suffix: &'static str,
-    },
+    NoGroup { key: String, group: String, suffix: &'static str },
     #[error("NOGROUP No such consumer group '{group}' for key name '{key}'")]
     NoGroupForKey { key: String, group: String },
     #[error("BUSYGROUP Consumer Group name already exists")]
@@ -68,15 +64,10 @@ pub enum StoreError {
     #[error("SQLite failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
     #[error("cannot use {path}: {source}")]
-    Io {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
     #[error("a journal batch cannot be decoded: {0}")]
     Batch(#[from] postcard::Error),
-    #[error(
-        "the data directory was written by a newer version (schema {found}, this binary knows {known})"
-    )]
+    #[error("the data directory was written by a newer version (schema {found}, this binary knows {known})")]
     NewerSchema { found: usize, known: usize },
     #[error("a stored row is malformed: {0}")]
     Row(&'static str),

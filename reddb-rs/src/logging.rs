@@ -14,11 +14,8 @@ use tracing_subscriber::registry::LookupSpan;
 /// Starts logging; `REDDB_LOG` chooses the level (default `info`). Later calls change nothing.
 pub fn init() {
     let filter = EnvFilter::try_from_env("REDDB_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stdout)
-        .event_format(JsonLines)
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout).event_format(JsonLines).finish();
     if tracing::subscriber::set_global_default(subscriber).is_err() {
         tracing::debug!("logging was started before");
     }
@@ -31,12 +28,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut ts = String::new();
         SystemTime.format_time(&mut Writer::new(&mut ts))?;
         let mut fields = Fields(Map::new());
@@ -46,15 +38,7 @@ where
         let trace_id = fields.remove("trace_id").unwrap_or_else(|| Value::from(""));
         let mut line = Map::new();
         line.insert("ts".into(), ts.into());
-        line.insert(
-            "level".into(),
-            event
-                .metadata()
-                .level()
-                .as_str()
-                .to_ascii_lowercase()
-                .into(),
-        );
+        line.insert("level".into(), event.metadata().level().as_str().to_ascii_lowercase().into());
         line.insert("msg".into(), msg);
         line.insert("component".into(), "reddb".into());
         line.insert("trace_id".into(), trace_id);
@@ -67,8 +51,7 @@ struct Fields(Map<String, Value>);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0
-            .insert(field.name().to_owned(), format!("{value:?}").into());
+        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {

@@ -1,9 +1,6 @@
 //! Prometheus metrics of the service.
 
-use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use crate::resp::command;
 
@@ -28,10 +25,7 @@ impl Metrics {
     /// When two metrics have one name, which is a mistake in this file.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let by_name = IntCounterVec::new(
-            Opts::new("dspy_reddb_commands_total", "Commands run"),
-            &["command"],
-        )?;
+        let by_name = IntCounterVec::new(Opts::new("dspy_reddb_commands_total", "Commands run"), &["command"])?;
         registry.register(Box::new(by_name.clone()))?;
         let counter = |name: &str, help: &str| {
             let counter = IntCounter::new(name, help)?;
@@ -49,20 +43,11 @@ impl Metrics {
             Ok::<_, prometheus::Error>(histogram)
         };
         Ok(Self {
-            commands: command::all()
-                .iter()
-                .map(|command| by_name.with_label_values(&[command.name]))
-                .collect(),
+            commands: command::all().iter().map(|command| by_name.with_label_values(&[command.name])).collect(),
             unknown_commands: by_name.with_label_values(&["unknown"]),
             connections: gauge("dspy_reddb_connections", "RESP connections open")?,
-            connections_refused: counter(
-                "dspy_reddb_connections_refused_total",
-                "Connections over the limit",
-            )?,
-            clients_cut: counter(
-                "dspy_reddb_clients_cut_total",
-                "Clients cut for breaking a limit or the protocol",
-            )?,
+            connections_refused: counter("dspy_reddb_connections_refused_total", "Connections over the limit")?,
+            clients_cut: counter("dspy_reddb_clients_cut_total", "Clients cut for breaking a limit or the protocol")?,
             commit_seconds: histogram(
                 "dspy_reddb_commit_seconds",
                 "Time of a group commit, fsync included",
@@ -78,20 +63,14 @@ impl Metrics {
                 "Committed to the journal, not yet folded into the tables",
             )?,
             cached_bytes: gauge("dspy_reddb_cached_bytes", "Keys and cached values, roughly")?,
-            keys: gauge(
-                "dspy_reddb_keys",
-                "Keys, expired ones that were not swept yet included",
-            )?,
+            keys: gauge("dspy_reddb_keys", "Keys, expired ones that were not swept yet included")?,
             registry,
         })
     }
 
     /// Counts a run of the command with this index, or of an unknown one.
     pub fn count_command(&self, index: Option<usize>) {
-        index
-            .and_then(|index| self.commands.get(index))
-            .unwrap_or(&self.unknown_commands)
-            .inc();
+        index.and_then(|index| self.commands.get(index)).unwrap_or(&self.unknown_commands).inc();
     }
 
     /// The exposition text.

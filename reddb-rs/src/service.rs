@@ -30,20 +30,13 @@ pub type ServeError = Box<dyn std::error::Error + Send + Sync>;
 pub fn serve(config: &ServeConfig) -> Result<(), ServeError> {
     config.validate()?;
     let master = Master::read(&config.token_file)?;
-    std::fs::create_dir_all(&config.data_dir).map_err(|error| {
-        format!(
-            "--data-dir: cannot make {}: {error}",
-            config.data_dir.display()
-        )
-    })?;
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|error| format!("--data-dir: cannot make {}: {error}", config.data_dir.display()))?;
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
     let metrics = Arc::new(Metrics::new()?);
     let (requests, inbox) = sync_channel(MAX_WAITING_REQUESTS);
-    let (ready, stop) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicBool::new(false)),
-    );
+    let (ready, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
 
     // HTTP comes first, so that probes are answered while a long journal is recovered.
     let api = Arc::new(Api {
@@ -76,12 +69,8 @@ pub fn serve(config: &ServeConfig) -> Result<(), ServeError> {
     let persistence = Persistence::open(&config.data_dir, config.durability, on_fold)?;
     let keyspace = Keyspace::open(open::data_reader(&config.data_dir)?, now_ms())?;
     let keys = keyspace.len();
-    let listener = mio::net::TcpListener::bind(config.resp_listen).map_err(|error| {
-        format!(
-            "--resp-listen: cannot listen on {}: {error}",
-            config.resp_listen
-        )
-    })?;
+    let listener = mio::net::TcpListener::bind(config.resp_listen)
+        .map_err(|error| format!("--resp-listen: cannot listen on {}: {error}", config.resp_listen))?;
     let event_loop = EventLoop::new(Parts {
         poll,
         listener,
@@ -89,11 +78,7 @@ pub fn serve(config: &ServeConfig) -> Result<(), ServeError> {
         stop: Arc::clone(&stop),
         keyspace,
         persistence,
-        server: ServerInfo {
-            master,
-            started_ms: now_ms(),
-            metrics,
-        },
+        server: ServerInfo { master, started_ms: now_ms(), metrics },
         limits: config.limits,
         cache_bytes: config.cache_bytes,
     })?;
@@ -115,41 +100,34 @@ fn start_http(
     let listener = std::net::TcpListener::bind(address)
         .map_err(|error| format!("--http-listen: cannot listen on {address}: {error}"))?;
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listener = {
         let _context = runtime.enter();
         tokio::net::TcpListener::from_std(listener)?
     };
-    std::thread::Builder::new()
-        .name("http".into())
-        .spawn(move || {
-            runtime.block_on(async move {
-                let server = tokio::spawn(async move { axum::serve(listener, router(api)).await });
-                if let Err(error) = stop_signal().await {
-                    tracing::error!(%error, "cannot wait for signals");
-                    return;
-                }
-                tracing::info!("stopping");
-                if let Err(error) = on_signal() {
-                    tracing::error!(%error, "cannot stop the command loop");
-                }
-                // Requests in progress still get the replies that the loop commits; the process ends when the loop has folded.
-                if let Err(error) = server.await {
-                    tracing::error!(%error, "the HTTP server ended");
-                }
-            });
-        })?;
+    std::thread::Builder::new().name("http".into()).spawn(move || {
+        runtime.block_on(async move {
+            let server = tokio::spawn(async move { axum::serve(listener, router(api)).await });
+            if let Err(error) = stop_signal().await {
+                tracing::error!(%error, "cannot wait for signals");
+                return;
+            }
+            tracing::info!("stopping");
+            if let Err(error) = on_signal() {
+                tracing::error!(%error, "cannot stop the command loop");
+            }
+            // Requests in progress still get the replies that the loop commits; the process ends when the loop has folded.
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the HTTP server ended");
+            }
+        });
+    })?;
     Ok(())
 }
 
 async fn stop_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -2,11 +2,7 @@
 //!
 //! `REDDB_CRASH_ROUNDS` sets the number of rounds (default 10).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -35,8 +31,7 @@ struct Acknowledged {
 
 #[test]
 fn nothing_acknowledged_is_lost_or_torn() {
-    let rounds: usize =
-        std::env::var("REDDB_CRASH_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
+    let rounds: usize = std::env::var("REDDB_CRASH_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();
     let mut writers = vec![Acknowledged::default(); WRITERS];
     for round in 0..rounds {
@@ -52,11 +47,7 @@ fn nothing_acknowledged_is_lost_or_torn() {
     }
 }
 
-fn run_until_killed(
-    server: &mut Server,
-    writers: &[Acknowledged],
-    round: usize,
-) -> Vec<Acknowledged> {
+fn run_until_killed(server: &mut Server, writers: &[Acknowledged], round: usize) -> Vec<Acknowledged> {
     let (progress, made) = channel();
     let shared: &Server = server;
     let outcome = std::thread::scope(|scope| {
@@ -73,28 +64,18 @@ fn run_until_killed(
             made.recv_timeout(Duration::from_secs(60)).unwrap();
         }
         kill(shared);
-        handles
-            .into_iter()
-            .map(|handle| handle.join().unwrap())
-            .collect()
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     });
     server.kill();
     outcome
 }
 
 fn kill(server: &Server) {
-    let status = std::process::Command::new("kill")
-        .args(["-9", &server.pid().to_string()])
-        .status();
+    let status = std::process::Command::new("kill").args(["-9", &server.pid().to_string()]).status();
     assert!(status.unwrap().success());
 }
 
-fn write_until_broken(
-    server: &Server,
-    number: usize,
-    mut done: Acknowledged,
-    progress: &Sender<()>,
-) -> Acknowledged {
+fn write_until_broken(server: &Server, number: usize, mut done: Acknowledged, progress: &Sender<()>) -> Acknowledged {
     let mut client = server.client();
     loop {
         if step(server, &mut client, number, &mut done).is_none() {
@@ -106,12 +87,7 @@ fn write_until_broken(
 }
 
 /// One write of each kind; `None` as soon as the connection breaks.
-fn step(
-    server: &Server,
-    client: &mut common::Client,
-    number: usize,
-    done: &mut Acknowledged,
-) -> Option<()> {
+fn step(server: &Server, client: &mut common::Client, number: usize, done: &mut Acknowledged) -> Option<()> {
     let next = (done.pair + 1).to_string();
     client.try_call(&["MULTI"])?;
     for half in ["a", "b"] {
@@ -121,28 +97,12 @@ fn step(
     done.pair += 1;
 
     let (stream, id) = (format!("log:{number}"), format!("{}-0", done.entries + 1));
-    assert_eq!(
-        client.try_call(&["XADD", &stream, &id, "payload", &payload(done.entries + 1)])?,
-        bulk(&id)
-    );
+    assert_eq!(client.try_call(&["XADD", &stream, &id, "payload", &payload(done.entries + 1)])?, bulk(&id));
     done.entries += 1;
 
-    client.try_call(&[
-        "XREADGROUP",
-        "GROUP",
-        "g",
-        "c",
-        "COUNT",
-        "1",
-        "STREAMS",
-        &stream,
-        ">",
-    ])?;
+    client.try_call(&["XREADGROUP", "GROUP", "g", "c", "COUNT", "1", "STREAMS", &stream, ">"])?;
     let id = format!("{}-0", done.group + 1);
-    assert_eq!(
-        client.try_call(&["XACK", &stream, "g", &id])?,
-        RespValue::Integer(1)
-    );
+    assert_eq!(client.try_call(&["XACK", &stream, "g", &id])?, RespValue::Integer(1));
     done.group += 1;
 
     if done.entries.is_multiple_of(20) {
@@ -163,55 +123,34 @@ fn verify(server: &Server, number: usize, done: &mut Acknowledged) {
     };
     let (a, b) = (read("a"), read("b"));
     assert_eq!(a, b, "a transaction was torn");
-    assert!(
-        a == done.pair || a == done.pair + 1,
-        "pair: {a} stored, {} acknowledged",
-        done.pair
-    );
+    assert!(a == done.pair || a == done.pair + 1, "pair: {a} stored, {} acknowledged", done.pair);
     done.pair = a;
 
     let stream = format!("log:{number}");
     let entries = client.call(&["XRANGE", &stream, "-", "+"]).into_array();
     let stored = entries.len() as u64;
-    assert!(
-        stored == done.entries || stored == done.entries + 1,
-        "{stored} entries, {done:?}"
-    );
+    assert!(stored == done.entries || stored == done.entries + 1, "{stored} entries, {done:?}");
     for (index, entry) in entries.into_iter().enumerate() {
         let step = index as u64 + 1;
         let fields = RespValue::Array(vec![bulk("payload"), bulk(&payload(step))]);
-        assert_eq!(
-            entry,
-            RespValue::Array(vec![bulk(&format!("{step}-0")), fields])
-        );
+        assert_eq!(entry, RespValue::Array(vec![bulk(&format!("{step}-0")), fields]));
     }
     done.entries = stored;
     verify_group(&mut client, &stream, done);
 
     for step in 1..=done.blobs {
         let content = blob(number, step);
-        assert_eq!(
-            server.http("GET", &blob_path(&content), TOKEN, b""),
-            Some((200, content))
-        );
+        assert_eq!(server.http("GET", &blob_path(&content), TOKEN, b""), Some((200, content)));
     }
 }
 
 /// At most the next entry is delivered and not acknowledged. Acknowledges it, so that the writer can go on.
 fn verify_group(client: &mut common::Client, stream: &str, done: &mut Acknowledged) {
     client.call(&["XGROUP", "CREATE", stream, "g", "0", "MKSTREAM"]);
-    let pending = client
-        .call(&["XPENDING", stream, "g", "-", "+", "10"])
-        .into_array();
-    let ids: Vec<_> = pending
-        .into_iter()
-        .map(|row| row.into_array().swap_remove(0))
-        .collect();
+    let pending = client.call(&["XPENDING", stream, "g", "-", "+", "10"]).into_array();
+    let ids: Vec<_> = pending.into_iter().map(|row| row.into_array().swap_remove(0)).collect();
     let next = bulk(&format!("{}-0", done.group + 1));
-    assert!(
-        ids.is_empty() || ids == [next],
-        "{ids:?} pending after {done:?}"
-    );
+    assert!(ids.is_empty() || ids == [next], "{ids:?} pending after {done:?}");
     // Whether delivered before the kill or not yet, everything stored is acknowledged from here on.
     client.call(&["XREADGROUP", "GROUP", "g", "c", "STREAMS", stream, ">"]);
     for step in done.group + 1..=done.entries {
@@ -227,13 +166,7 @@ fn a_torn_journal_tail_costs_only_what_was_in_it() {
     let mut server = Server::start(directory.path());
     let mut client = server.client();
     for step in 1..=WRITES {
-        client.call(&[
-            "XADD",
-            "log",
-            &format!("{step}-0"),
-            "payload",
-            &payload(step),
-        ]);
+        client.call(&["XADD", "log", &format!("{step}-0"), "payload", &payload(step)]);
     }
     server.kill();
     let wal = directory.path().join("data/journal.db-wal");
@@ -243,11 +176,7 @@ fn a_torn_journal_tail_costs_only_what_was_in_it() {
     file.set_len(length - 1000).unwrap();
 
     let server = Server::start(directory.path());
-    let stored = server
-        .client()
-        .call(&["XRANGE", "log", "-", "+"])
-        .into_array()
-        .len() as u64;
+    let stored = server.client().call(&["XRANGE", "log", "-", "+"]).into_array().len() as u64;
     assert_eq!(stored, WRITES - 1);
 }
 

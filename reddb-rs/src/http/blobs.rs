@@ -27,19 +27,9 @@ pub struct Stored {
     (status = 201, description = "Stored", body = Stored),
     (status = 413, description = "BlobTooLarge", body = ErrorBody),
 ))]
-pub async fn create(
-    State(api): Shared,
-    _caller: Caller,
-    body: Body,
-) -> Result<(StatusCode, Json<Stored>), HttpError> {
+pub async fn create(State(api): Shared, _caller: Caller, body: Body) -> Result<(StatusCode, Json<Stored>), HttpError> {
     let (id, bytes) = api.blobs.put(body.into_data_stream(), None).await?;
-    Ok((
-        StatusCode::CREATED,
-        Json(Stored {
-            sha256: id.as_str().to_owned(),
-            bytes,
-        }),
-    ))
+    Ok((StatusCode::CREATED, Json(Stored { sha256: id.as_str().to_owned(), bytes })))
 }
 
 /// Stores a blob whose hash is known; refused if the content does not hash to it.
@@ -56,17 +46,8 @@ pub async fn write(
     body: Body,
 ) -> Result<(StatusCode, Json<Stored>), HttpError> {
     let expected = parse_id(&sha256)?;
-    let (id, bytes) = api
-        .blobs
-        .put(body.into_data_stream(), Some(&expected))
-        .await?;
-    Ok((
-        StatusCode::CREATED,
-        Json(Stored {
-            sha256: id.as_str().to_owned(),
-            bytes,
-        }),
-    ))
+    let (id, bytes) = api.blobs.put(body.into_data_stream(), Some(&expected)).await?;
+    Ok((StatusCode::CREATED, Json(Stored { sha256: id.as_str().to_owned(), bytes })))
 }
 
 /// Reads a blob; HEAD tells whether it is there and its size.
@@ -74,22 +55,11 @@ pub async fn write(
     (status = 200, description = "The content", body = Vec<u8>, content_type = "application/octet-stream"),
     (status = 404, description = "BlobNotFound", body = ErrorBody),
 ))]
-pub async fn read(
-    State(api): Shared,
-    _caller: Caller,
-    Path(sha256): Path<String>,
-) -> Result<Response, HttpError> {
+pub async fn read(State(api): Shared, _caller: Caller, Path(sha256): Path<String>) -> Result<Response, HttpError> {
     let id = parse_id(&sha256)?;
-    let found = api
-        .blobs
-        .get(&id)
-        .await
-        .map_err(|error| HttpError::internal("cannot read a blob", &error))?;
+    let found = api.blobs.get(&id).await.map_err(|error| HttpError::internal("cannot read a blob", &error))?;
     let (file, bytes) = found.ok_or_else(not_found)?;
-    let headers = [
-        (CONTENT_TYPE, "application/octet-stream".to_owned()),
-        (CONTENT_LENGTH, bytes.to_string()),
-    ];
+    let headers = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_LENGTH, bytes.to_string())];
     Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
 }
 
@@ -105,49 +75,31 @@ pub async fn remove(
     Path(sha256): Path<String>,
 ) -> Result<StatusCode, HttpError> {
     if scope != Scope::All {
-        return Err(HttpError::forbidden(
-            "Blobs are shared; deleting one takes the master token.",
-        ));
+        return Err(HttpError::forbidden("Blobs are shared; deleting one takes the master token."));
     }
     let id = parse_id(&sha256)?;
-    let deleted = api
-        .blobs
-        .delete(&id)
-        .await
-        .map_err(|error| HttpError::internal("cannot delete a blob", &error))?;
-    if deleted {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(not_found())
-    }
+    let deleted = api.blobs.delete(&id).await.map_err(|error| HttpError::internal("cannot delete a blob", &error))?;
+    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(not_found()) }
 }
 
 fn parse_id(sha256: &str) -> Result<BlobId, HttpError> {
-    BlobId::parse(sha256).ok_or_else(|| {
-        HttpError::bad_request("Name the blob by its SHA-256 in 64 lower-case hexadecimal digits.")
-    })
+    BlobId::parse(sha256)
+        .ok_or_else(|| HttpError::bad_request("Name the blob by its SHA-256 in 64 lower-case hexadecimal digits."))
 }
 
 fn not_found() -> HttpError {
-    HttpError::not_found(
-        "BlobNotFound",
-        "There is no blob with this hash; upload it first.",
-    )
+    HttpError::not_found("BlobNotFound", "There is no blob with this hash; upload it first.")
 }
 
 impl From<BlobError> for HttpError {
     fn from(error: BlobError) -> Self {
         match error {
-            BlobError::HashMismatch { .. } => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "HashMismatch",
-                format!("{error}; nothing was stored."),
-            ),
-            BlobError::TooLarge(_) => Self::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "BlobTooLarge",
-                format!("{error}; nothing was stored."),
-            ),
+            BlobError::HashMismatch { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "HashMismatch", format!("{error}; nothing was stored."))
+            }
+            BlobError::TooLarge(_) => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BlobTooLarge", format!("{error}; nothing was stored."))
+            }
             BlobError::Upload(_) => Self::bad_request("The upload broke off; send it again."),
             BlobError::Io(cause) => Self::internal("cannot store a blob", &cause),
         }

@@ -32,11 +32,7 @@ pub struct ErrorDetail {
 
 impl HttpError {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-        }
+        Self { status, code, message: message.into() }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -71,28 +67,13 @@ impl HttpError {
     pub fn from_command(text: &str) -> Self {
         let (word, rest) = text.split_once(' ').unwrap_or(("ERR", text));
         match word {
-            "NOPERM" => {
-                Self::forbidden("This token may only touch keys that begin with its prefix.")
+            "NOPERM" => Self::forbidden("This token may only touch keys that begin with its prefix."),
+            "WRONGTYPE" => Self::new(StatusCode::CONFLICT, "WrongType", "The key holds another kind of value."),
+            "NOGROUP" => Self::not_found("GroupNotFound", "No such stream or group; create the group first."),
+            "BUSYGROUP" => Self::new(StatusCode::CONFLICT, "GroupExists", "The group exists already."),
+            _ if rest.contains("equal or smaller") => {
+                Self::new(StatusCode::CONFLICT, "IdNotIncreasing", "The stream already has this id or a later one.")
             }
-            "WRONGTYPE" => Self::new(
-                StatusCode::CONFLICT,
-                "WrongType",
-                "The key holds another kind of value.",
-            ),
-            "NOGROUP" => Self::not_found(
-                "GroupNotFound",
-                "No such stream or group; create the group first.",
-            ),
-            "BUSYGROUP" => Self::new(
-                StatusCode::CONFLICT,
-                "GroupExists",
-                "The group exists already.",
-            ),
-            _ if rest.contains("equal or smaller") => Self::new(
-                StatusCode::CONFLICT,
-                "IdNotIncreasing",
-                "The stream already has this id or a later one.",
-            ),
             _ => Self::bad_request(format!("The store refused this: {rest}.")),
         }
     }
@@ -100,17 +81,11 @@ impl HttpError {
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let error = ErrorDetail {
-            code: self.code.to_owned(),
-            message: self.message,
-        };
+        let error = ErrorDetail { code: self.code.to_owned(), message: self.message };
         (self.status, Json(ErrorBody { error })).into_response()
     }
 }
 
 pub async fn no_route() -> HttpError {
-    HttpError::not_found(
-        "NoSuchRoute",
-        "There is no such route; `reddb openapi` prints those that exist.",
-    )
+    HttpError::not_found("NoSuchRoute", "There is no such route; `reddb openapi` prints those that exist.")
 }

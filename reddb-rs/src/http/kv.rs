@@ -24,22 +24,10 @@ pub struct WriteQuery {
     (status = 404, description = "KeyNotFound", body = ErrorBody),
     (status = 409, description = "WrongType", body = ErrorBody),
 ))]
-pub async fn read(
-    State(api): Shared,
-    Caller(scope): Caller,
-    Path(key): Path<String>,
-) -> Result<Response, HttpError> {
-    match api
-        .run(scope, vec![b"GET".to_vec(), key.into_bytes()])
-        .await?
-    {
-        RespValue::Bulk(value) => {
-            Ok(([(CONTENT_TYPE, "application/octet-stream")], value).into_response())
-        }
-        _ => Err(HttpError::not_found(
-            "KeyNotFound",
-            "There is no such key, or it has expired.",
-        )),
+pub async fn read(State(api): Shared, Caller(scope): Caller, Path(key): Path<String>) -> Result<Response, HttpError> {
+    match api.run(scope, vec![b"GET".to_vec(), key.into_bytes()]).await? {
+        RespValue::Bulk(value) => Ok(([(CONTENT_TYPE, "application/octet-stream")], value).into_response()),
+        _ => Err(HttpError::not_found("KeyNotFound", "There is no such key, or it has expired.")),
     }
 }
 
@@ -74,14 +62,8 @@ pub async fn remove(
     Caller(scope): Caller,
     Path(key): Path<String>,
 ) -> Result<StatusCode, HttpError> {
-    match api
-        .run(scope, vec![b"DEL".to_vec(), key.into_bytes()])
-        .await?
-    {
-        RespValue::Integer(0) => Err(HttpError::not_found(
-            "KeyNotFound",
-            "There is no such key, or it has expired.",
-        )),
+    match api.run(scope, vec![b"DEL".to_vec(), key.into_bytes()]).await? {
+        RespValue::Integer(0) => Err(HttpError::not_found("KeyNotFound", "There is no such key, or it has expired.")),
         _ => Ok(StatusCode::NO_CONTENT),
     }
 }

@@ -50,20 +50,13 @@ impl Api {
             return Err(HttpError::not_ready());
         }
         let (reply, replied) = oneshot::channel();
-        self.requests
-            .try_send(Request { args, scope, reply })
-            .map_err(|_| HttpError::not_ready())?;
-        self.waker
-            .wake()
-            .map_err(|error| HttpError::internal("cannot wake the command loop", &error))?;
+        self.requests.try_send(Request { args, scope, reply }).map_err(|_| HttpError::not_ready())?;
+        self.waker.wake().map_err(|error| HttpError::internal("cannot wake the command loop", &error))?;
         let bytes = replied.await.map_err(|_| HttpError::not_ready())?;
         match RespValue::decode(&bytes) {
             Some((RespValue::Error(text), _)) => Err(HttpError::from_command(&text)),
             Some((value, _)) => Ok(value),
-            None => Err(HttpError::internal(
-                "a reply could not be decoded",
-                &"truncated",
-            )),
+            None => Err(HttpError::internal("a reply could not be decoded", &"truncated")),
         }
     }
 }
@@ -75,74 +68,37 @@ impl FromRequestParts<Arc<Api>> for Caller {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, HttpError> {
-        let header = parts
-            .headers
-            .get(AUTHORIZATION)
-            .map(|value| value.as_bytes());
-        let token = header
-            .and_then(|value| value.strip_prefix(b"Bearer "))
-            .unwrap_or_default();
-        api.master
-            .scope(token)
-            .map(Caller)
-            .ok_or_else(HttpError::unauthorized)
+        let header = parts.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+        let token = header.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
+        api.master.scope(token).map(Caller).ok_or_else(HttpError::unauthorized)
     }
 }
 
 /// Every route.
 pub fn router(api: Arc<Api>) -> Router {
     let small = Router::new()
-        .route(
-            "/v1/kv/{key}",
-            get(kv::read).put(kv::write).delete(kv::remove),
-        )
-        .route(
-            "/v1/streams/{key}",
-            get(streams::read).post(streams::append),
-        )
-        .route(
-            "/v1/streams/{key}/groups/{group}",
-            put(streams::create_group).delete(streams::delete_group),
-        )
-        .route(
-            "/v1/streams/{key}/groups/{group}/read",
-            post(streams::read_group),
-        )
-        .route(
-            "/v1/streams/{key}/groups/{group}/ack",
-            post(streams::acknowledge),
-        )
+        .route("/v1/kv/{key}", get(kv::read).put(kv::write).delete(kv::remove))
+        .route("/v1/streams/{key}", get(streams::read).post(streams::append))
+        .route("/v1/streams/{key}/groups/{group}", put(streams::create_group).delete(streams::delete_group))
+        .route("/v1/streams/{key}/groups/{group}/read", post(streams::read_group))
+        .route("/v1/streams/{key}/groups/{group}/ack", post(streams::acknowledge))
         .layer(DefaultBodyLimit::max(api.limits.max_value_bytes));
     // Blobs are streamed to disk and have a limit of their own.
     let large = Router::new()
         .route("/v1/blobs", post(blobs::create))
-        .route(
-            "/v1/blobs/{sha256}",
-            put(blobs::write).get(blobs::read).delete(blobs::remove),
-        )
+        .route("/v1/blobs/{sha256}", put(blobs::write).get(blobs::read).delete(blobs::remove))
         .layer(DefaultBodyLimit::disable());
     let probes = Router::new()
         .route("/healthz", get(probes::healthz))
         .route("/readyz", get(probes::readyz))
         .route("/metrics", get(probes::metrics));
-    small
-        .merge(large)
-        .merge(probes)
-        .fallback(error::no_route)
-        .layer(from_fn(log_request))
-        .with_state(api)
+    small.merge(large).merge(probes).fallback(error::no_route).layer(from_fn(log_request)).with_state(api)
 }
 
 /// A line per request at debug level, under the caller's trace id.
 async fn log_request(request: HttpRequest, next: Next) -> Response {
-    let traceparent = request
-        .headers()
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok());
-    let trace_id = traceparent
-        .and_then(|value| value.split('-').nth(1))
-        .unwrap_or_default()
-        .to_owned();
+    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let trace_id = traceparent.and_then(|value| value.split('-').nth(1)).unwrap_or_default().to_owned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
     tracing::debug!(trace_id, %method, path, status = response.status().as_u16(), "request");

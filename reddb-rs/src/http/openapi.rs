@@ -25,12 +25,8 @@ struct Bearer;
 
 impl Modify for Bearer {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let scheme =
-            SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-        openapi
-            .components
-            .get_or_insert_default()
-            .add_security_scheme("token", scheme);
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        openapi.components.get_or_insert_default().add_security_scheme("token", scheme);
     }
 }
 
@@ -39,9 +35,7 @@ impl Modify for Bearer {
 /// # Errors
 /// When it cannot be written as YAML.
 pub fn yaml() -> Result<String, String> {
-    Document::openapi()
-        .to_yaml()
-        .map_err(|error| error.to_string())
+    Document::openapi().to_yaml().map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

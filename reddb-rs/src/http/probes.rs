@@ -21,19 +21,12 @@ pub async fn healthz() -> &'static str {
     (status = 503, description = "Recovering or stopping", body = super::error::ErrorBody),
 ))]
 pub async fn readyz(State(api): Shared) -> Result<&'static str, HttpError> {
-    if api.ready.load(Ordering::Acquire) {
-        Ok("ok")
-    } else {
-        Err(HttpError::not_ready())
-    }
+    if api.ready.load(Ordering::Acquire) { Ok("ok") } else { Err(HttpError::not_ready()) }
 }
 
 /// Prometheus metrics.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, description = "Prometheus text")))]
 pub async fn metrics(State(api): Shared) -> Result<Response, HttpError> {
-    let text = api
-        .metrics
-        .render()
-        .map_err(|error| HttpError::internal("cannot render metrics", &error))?;
+    let text = api.metrics.render().map_err(|error| HttpError::internal("cannot render metrics", &error))?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

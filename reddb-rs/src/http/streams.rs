@@ -95,11 +95,7 @@ pub async fn append(
     Json(body): Json<AppendBody>,
 ) -> Result<(StatusCode, Json<Appended>), HttpError> {
     let mut args = words(["XADD", &key, body.id.as_deref().unwrap_or("*")]);
-    args.extend(
-        body.fields
-            .into_iter()
-            .flat_map(|(name, value)| [name.into_bytes(), value.into_bytes()]),
-    );
+    args.extend(body.fields.into_iter().flat_map(|(name, value)| [name.into_bytes(), value.into_bytes()]));
     let id = api.run(scope, args).await?.into_bytes();
     Ok((StatusCode::CREATED, Json(Appended { id: lossy(&id) })))
 }
@@ -117,11 +113,7 @@ pub async fn read(
 ) -> Result<Json<Entries>, HttpError> {
     let mut args = words(["XREAD"]);
     args.extend(read_options(query.count, query.block_ms));
-    args.extend(words([
-        "STREAMS",
-        &key,
-        query.after.as_deref().unwrap_or("0-0"),
-    ]));
+    args.extend(words(["STREAMS", &key, query.after.as_deref().unwrap_or("0-0")]));
     Ok(Json(entries_of_one_stream(api.run(scope, args).await?)))
 }
 
@@ -139,11 +131,7 @@ pub async fn create_group(
     Json(body): Json<GroupBody>,
 ) -> Result<StatusCode, HttpError> {
     let start = body.start.as_deref().unwrap_or("0");
-    api.run(
-        scope,
-        words(["XGROUP", "CREATE", &key, &group, start, "MKSTREAM"]),
-    )
-    .await?;
+    api.run(scope, words(["XGROUP", "CREATE", &key, &group, start, "MKSTREAM"])).await?;
     Ok(StatusCode::CREATED)
 }
 
@@ -158,15 +146,9 @@ pub async fn delete_group(
     Caller(scope): Caller,
     Path((key, group)): Path<(String, String)>,
 ) -> Result<StatusCode, HttpError> {
-    match api
-        .run(scope, words(["XGROUP", "DESTROY", &key, &group]))
-        .await?
-    {
+    match api.run(scope, words(["XGROUP", "DESTROY", &key, &group])).await? {
         RespValue::Integer(1) => Ok(StatusCode::NO_CONTENT),
-        _ => Err(HttpError::not_found(
-            "GroupNotFound",
-            "The stream has no such group.",
-        )),
+        _ => Err(HttpError::not_found("GroupNotFound", "The stream has no such group.")),
     }
 }
 
@@ -200,33 +182,22 @@ pub async fn acknowledge(
     Json(body): Json<AckBody>,
 ) -> Result<Json<Acknowledged>, HttpError> {
     if body.ids.is_empty() {
-        return Err(HttpError::bad_request(
-            "Name at least one id to acknowledge.",
-        ));
+        return Err(HttpError::bad_request("Name at least one id to acknowledge."));
     }
     let mut args = words(["XACK", &key, &group]);
     args.extend(body.ids.into_iter().map(String::into_bytes));
     match api.run(scope, args).await? {
         RespValue::Integer(acknowledged) => Ok(Json(Acknowledged { acknowledged })),
-        other => Err(HttpError::internal(
-            "XACK replied unexpectedly",
-            &format!("{other:?}"),
-        )),
+        other => Err(HttpError::internal("XACK replied unexpectedly", &format!("{other:?}"))),
     }
 }
 
 fn words<const N: usize>(words: [&str; N]) -> Vec<Vec<u8>> {
-    words
-        .into_iter()
-        .map(|word| word.as_bytes().to_vec())
-        .collect()
+    words.into_iter().map(|word| word.as_bytes().to_vec()).collect()
 }
 
 fn read_options(count: Option<u32>, block_ms: Option<u64>) -> Vec<Vec<u8>> {
-    let count = count
-        .unwrap_or(DEFAULT_COUNT)
-        .clamp(1, MAX_COUNT)
-        .to_string();
+    let count = count.unwrap_or(DEFAULT_COUNT).clamp(1, MAX_COUNT).to_string();
     let mut options = words(["COUNT", &count]);
     // BLOCK 0 would wait without end.
     if let Some(ms) = block_ms.filter(|ms| *ms > 0) {
@@ -237,20 +208,9 @@ fn read_options(count: Option<u32>, block_ms: Option<u64>) -> Vec<Vec<u8>> {
 
 /// `[[key, [entry, ...]]]`, or null where there is nothing.
 fn entries_of_one_stream(reply: RespValue) -> Entries {
-    let stream = reply
-        .into_array()
-        .into_iter()
-        .next()
-        .map(RespValue::into_array)
-        .unwrap_or_default();
-    let entries = stream
-        .into_iter()
-        .nth(1)
-        .map(RespValue::into_array)
-        .unwrap_or_default();
-    Entries {
-        entries: entries.into_iter().map(entry).collect(),
-    }
+    let stream = reply.into_array().into_iter().next().map(RespValue::into_array).unwrap_or_default();
+    let entries = stream.into_iter().nth(1).map(RespValue::into_array).unwrap_or_default();
+    Entries { entries: entries.into_iter().map(entry).collect() }
 }
 
 /// `[id, [name, value, ...]]`.
@@ -259,25 +219,14 @@ fn entry(reply: RespValue) -> StreamEntry {
     let id = parts.next().map(RespValue::into_bytes).unwrap_or_default();
     let fields = parts.next().map(RespValue::into_array).unwrap_or_default();
     let fields: Vec<Vec<u8>> = fields.into_iter().map(RespValue::into_bytes).collect();
-    let text: Option<Vec<String>> = fields
-        .iter()
-        .map(|field| String::from_utf8(field.clone()).ok())
-        .collect();
-    let mut entry = StreamEntry {
-        id: lossy(&id),
-        fields: None,
-        fields_base64: None,
-    };
+    let text: Option<Vec<String>> = fields.iter().map(|field| String::from_utf8(field.clone()).ok()).collect();
+    let mut entry = StreamEntry { id: lossy(&id), fields: None, fields_base64: None };
     match text {
         Some(text) => {
-            let pairs = text
-                .chunks_exact(2)
-                .map(|pair| (pair[0].clone(), pair[1].clone()));
+            let pairs = text.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
             entry.fields = Some(pairs.collect());
         }
-        None => {
-            entry.fields_base64 = Some(fields.iter().map(|field| STANDARD.encode(field)).collect())
-        }
+        None => entry.fields_base64 = Some(fields.iter().map(|field| STANDARD.encode(field)).collect()),
     }
     entry
 }

@@ -57,29 +57,16 @@ pub struct Client {
 impl Client {
     #[must_use]
     pub fn tcp(stream: TcpStream, id: u64, now_ms: u64) -> Self {
-        Self::new(
-            Transport::Tcp(stream),
-            Session::new(id, None),
-            Protocol::Resp2,
-            now_ms,
-        )
+        Self::new(Transport::Tcp(stream), Session::new(id, None), Protocol::Resp2, now_ms)
     }
 
     #[must_use]
     pub fn http(sender: oneshot::Sender<Vec<u8>>, id: u64, scope: Scope, now_ms: u64) -> Self {
-        Self::new(
-            Transport::Http(Some(sender)),
-            Session::new(id, Some(scope)),
-            Protocol::Resp2,
-            now_ms,
-        )
+        Self::new(Transport::Http(Some(sender)), Session::new(id, Some(scope)), Protocol::Resp2, now_ms)
     }
 
     fn new(transport: Transport, session: Session, protocol: Protocol, now_ms: u64) -> Self {
-        let reply = Reply {
-            bytes: Vec::new(),
-            protocol,
-        };
+        let reply = Reply { bytes: Vec::new(), protocol };
         Self {
             transport,
             session,
@@ -117,14 +104,7 @@ impl Client {
         let (length, io) = match outcome {
             Ok(0) => (0, Io::Closed),
             // A short read has emptied the socket: asking again would only say so.
-            Ok(length) => (
-                length,
-                if length == room {
-                    Io::More
-                } else {
-                    Io::Drained
-                },
-            ),
+            Ok(length) => (length, if length == room { Io::More } else { Io::Drained }),
             Err(error) if error.kind() == ErrorKind::WouldBlock => (0, Io::Drained),
             Err(error) if error.kind() == ErrorKind::Interrupted => (0, Io::More),
             Err(_) => (0, Io::Closed),
@@ -165,11 +145,7 @@ impl Client {
         self.reply.bytes.clear();
         self.reply.bytes.shrink_to(KEEP_CAPACITY);
         self.sent = 0;
-        if self.session.closing {
-            Io::Closed
-        } else {
-            Io::Drained
-        }
+        if self.session.closing { Io::Closed } else { Io::Drained }
     }
 
     /// Forgets input that has been used.

@@ -12,8 +12,8 @@ use crate::error::CommandError;
 use crate::state::Keyspace;
 
 use super::{
-    connection, counters, expiry, keys, scan, server, strings, transaction, xack, xadd, xautoclaim,
-    xclaim, xgroup, xinfo, xpending, xrange, xread, xreadgroup, xtrim,
+    connection, counters, expiry, keys, scan, server, strings, transaction, xack, xadd, xautoclaim, xclaim, xgroup,
+    xinfo, xpending, xrange, xread, xreadgroup, xtrim,
 };
 
 /// Arguments, the command's name first.
@@ -88,26 +88,10 @@ pub enum Access {
 }
 
 const NONE: Keys = Keys::None;
-const ONE: Keys = Keys::Range {
-    first: 1,
-    last: 1,
-    step: 1,
-};
-const SECOND: Keys = Keys::Range {
-    first: 2,
-    last: 2,
-    step: 1,
-};
-const ALL: Keys = Keys::Range {
-    first: 1,
-    last: -1,
-    step: 1,
-};
-const PAIRS: Keys = Keys::Range {
-    first: 1,
-    last: -1,
-    step: 2,
-};
+const ONE: Keys = Keys::Range { first: 1, last: 1, step: 1 };
+const SECOND: Keys = Keys::Range { first: 2, last: 2, step: 1 };
+const ALL: Keys = Keys::Range { first: 1, last: -1, step: 1 };
+const PAIRS: Keys = Keys::Range { first: 1, last: -1, step: 2 };
 
 type Run = fn(&mut Call<'_>) -> CommandResult;
 
@@ -150,13 +134,7 @@ const COMMANDS: &[(&str, isize, Keys, Access, Run)] = &[
     ("scan", -2, NONE, Access::Token, scan::scan),
     ("keys", 2, NONE, Access::Token, scan::keys),
     ("multi", 1, NONE, Access::Token, transaction::multi),
-    (
-        "exec",
-        1,
-        NONE,
-        Access::Token,
-        transaction::exec_without_multi,
-    ),
+    ("exec", 1, NONE, Access::Token, transaction::exec_without_multi),
     ("discard", 1, NONE, Access::Token, transaction::discard),
     ("xadd", -5, ONE, Access::Token, xadd::xadd),
     ("xlen", 2, ONE, Access::Token, xrange::xlen),
@@ -164,21 +142,9 @@ const COMMANDS: &[(&str, isize, Keys, Access, Run)] = &[
     ("xrevrange", -4, ONE, Access::Token, xrange::xrevrange),
     ("xdel", -3, ONE, Access::Token, xtrim::xdel),
     ("xtrim", -4, ONE, Access::Token, xtrim::xtrim),
-    (
-        "xread",
-        -4,
-        Keys::Streams { from: 1 },
-        Access::Token,
-        xread::xread,
-    ),
+    ("xread", -4, Keys::Streams { from: 1 }, Access::Token, xread::xread),
     ("xgroup", -2, SECOND, Access::Token, xgroup::xgroup),
-    (
-        "xreadgroup",
-        -7,
-        Keys::Streams { from: 4 },
-        Access::Token,
-        xreadgroup::xreadgroup,
-    ),
+    ("xreadgroup", -7, Keys::Streams { from: 4 }, Access::Token, xreadgroup::xreadgroup),
     ("xack", -4, ONE, Access::Token, xack::xack),
     ("xpending", -3, ONE, Access::Token, xpending::xpending),
     ("xclaim", -6, ONE, Access::Token, xclaim::xclaim),
@@ -187,25 +153,18 @@ const COMMANDS: &[(&str, isize, Keys, Access, Run)] = &[
 ];
 
 static TABLE: LazyLock<Vec<Command>> = LazyLock::new(|| {
-    let row =
-        |&(name, arity, keys, access, run): &(&'static str, isize, Keys, Access, Run)| Command {
-            name,
-            arity,
-            keys,
-            access,
-            run,
-        };
+    let row = |&(name, arity, keys, access, run): &(&'static str, isize, Keys, Access, Run)| Command {
+        name,
+        arity,
+        keys,
+        access,
+        run,
+    };
     COMMANDS.iter().map(row).collect()
 });
 
 static BY_NAME: LazyLock<HashMap<&'static [u8], usize, foldhash::fast::RandomState>> =
-    LazyLock::new(|| {
-        TABLE
-            .iter()
-            .enumerate()
-            .map(|(index, command)| (command.name.as_bytes(), index))
-            .collect()
-    });
+    LazyLock::new(|| TABLE.iter().enumerate().map(|(index, command)| (command.name.as_bytes(), index)).collect());
 
 /// Every command, in the order of their indexes.
 #[must_use]
@@ -231,10 +190,7 @@ pub fn find(name: &[u8]) -> Option<(usize, &'static Command)> {
 /// command can read a key that was not checked.
 #[must_use]
 pub fn streams_at(args: &Args<'_>, from: usize) -> Option<usize> {
-    args.iter()
-        .skip(from)
-        .position(|arg| arg.eq_ignore_ascii_case(b"STREAMS"))
-        .map(|at| at + from)
+    args.iter().skip(from).position(|arg| arg.eq_ignore_ascii_case(b"STREAMS")).map(|at| at + from)
 }
 
 impl Command {
@@ -242,16 +198,8 @@ impl Command {
     /// [`CommandError::Arity`].
     pub fn check_arity(&self, args: &Args<'_>) -> Result<(), CommandError> {
         let given = isize::try_from(args.len()).unwrap_or(isize::MAX);
-        let fits = if self.arity < 0 {
-            given >= -self.arity
-        } else {
-            given == self.arity
-        };
-        if fits {
-            Ok(())
-        } else {
-            Err(CommandError::Arity(self.name.to_owned()))
-        }
+        let fits = if self.arity < 0 { given >= -self.arity } else { given == self.arity };
+        if fits { Ok(()) } else { Err(CommandError::Arity(self.name.to_owned())) }
     }
 
     /// The keys among `args`. Malformed arguments give no keys here and an error when the command runs.
@@ -259,11 +207,7 @@ impl Command {
         let (start, end, step) = match self.keys {
             Keys::None => (0, 0, 1),
             Keys::Range { first, last, step } => {
-                let end = if last < 0 {
-                    args.len()
-                } else {
-                    args.len().min(last.unsigned_abs() + 1)
-                };
+                let end = if last < 0 { args.len() } else { args.len().min(last.unsigned_abs() + 1) };
                 (first.min(end), end, step)
             }
             Keys::Streams { from } => {
@@ -287,25 +231,14 @@ mod tests {
     fn keys_are_found_wherever_they_are() {
         assert_eq!(keys_of(&[b"GET", b"a"]), [b"a"]);
         assert_eq!(keys_of(&[b"mset", b"a", b"1", b"b", b"2"]), [b"a", b"b"]);
-        assert_eq!(
-            keys_of(&[b"xread", b"COUNT", b"1", b"streams", b"a", b"b", b"0", b"0"]),
-            [b"a", b"b"]
-        );
+        assert_eq!(keys_of(&[b"xread", b"COUNT", b"1", b"streams", b"a", b"b", b"0", b"0"]), [b"a", b"b"]);
         assert_eq!(keys_of(&[b"xgroup", b"create", b"s", b"g", b"$"]), [b"s"]);
         assert!(keys_of(&[b"ping"]).is_empty());
     }
 
     #[test]
     fn a_group_named_streams_hides_no_key() {
-        let args: [&[u8]; 7] = [
-            b"XREADGROUP",
-            b"GROUP",
-            b"STREAMS",
-            b"c",
-            b"STREAMS",
-            b"a",
-            b">",
-        ];
+        let args: [&[u8]; 7] = [b"XREADGROUP", b"GROUP", b"STREAMS", b"c", b"STREAMS", b"a", b">"];
         assert_eq!(keys_of(&args), [b"a"]);
     }
 }

@@ -44,9 +44,7 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
             Some(3) => Protocol::Resp3,
             Some(_) => return Err(CommandError::other("NOPROTO unsupported protocol version")),
             None => {
-                return Err(CommandError::other(
-                    "ERR Protocol version is not an integer or out of range",
-                ));
+                return Err(CommandError::other("ERR Protocol version is not an integer or out of range"));
             }
         };
         options = rest;
@@ -85,19 +83,12 @@ fn hello_options(call: &mut Call<'_>, mut options: &Args<'_>) -> Result<(), Comm
 fn describe_server(call: &mut Call<'_>) {
     let reply = &mut *call.reply;
     reply.map(7);
-    for (name, value) in [
-        ("server", "redis"),
-        ("version", super::server::COMPATIBLE_VERSION),
-    ] {
+    for (name, value) in [("server", "redis"), ("version", super::server::COMPATIBLE_VERSION)] {
         reply.text(name);
         reply.text(value);
     }
     reply.text("proto");
-    reply.integer(if reply.protocol == Protocol::Resp3 {
-        3
-    } else {
-        2
-    });
+    reply.integer(if reply.protocol == Protocol::Resp3 { 3 } else { 2 });
     reply.text("id");
     reply.count(call.session.id);
     for (name, value) in [("mode", "standalone"), ("role", "master")] {
@@ -142,9 +133,7 @@ pub fn client(call: &mut Call<'_>) -> CommandResult {
 
 fn set_name(call: &mut Call<'_>, name: &[u8]) -> Result<(), CommandError> {
     if !name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
-        return Err(CommandError::other(
-            "ERR Client names cannot contain spaces, newlines or special characters.",
-        ));
+        return Err(CommandError::other("ERR Client names cannot contain spaces, newlines or special characters."));
     }
     call.session.name = name.to_vec();
     Ok(())

@@ -21,11 +21,7 @@ pub fn incrby(call: &mut Call<'_>) -> CommandResult {
 
 pub fn decrby(call: &mut Call<'_>) -> CommandResult {
     let by = parse_i64(call.args[2]).ok_or(CommandError::NotAnInteger)?;
-    add(
-        call,
-        by.checked_neg()
-            .ok_or_else(|| CommandError::other("ERR decrement would overflow"))?,
-    )
+    add(call, by.checked_neg().ok_or_else(|| CommandError::other("ERR decrement would overflow"))?)
 }
 
 fn add(call: &mut Call<'_>, by: i64) -> CommandResult {
@@ -36,8 +32,7 @@ fn add(call: &mut Call<'_>, by: i64) -> CommandResult {
     };
     let after = before.checked_add(by).ok_or(CommandError::Overflow)?;
     let expires_ms = call.keyspace.peek(key).map_or(0, |entry| entry.expires_ms);
-    call.keyspace
-        .set_string(key, Bytes::from(after.to_string()), expires_ms);
+    call.keyspace.set_string(key, Bytes::from(after.to_string()), expires_ms);
     call.reply.integer(after);
     Ok(Outcome::Done)
 }

@@ -45,9 +45,7 @@ fn admit_and_run(call: &mut Call<'_>) -> CommandResult {
 fn admit(call: &Call<'_>) -> Result<&'static Command, CommandError> {
     let name = call.args[0];
     let found = find(name);
-    call.server
-        .metrics
-        .count_command(found.map(|(index, _)| index));
+    call.server.metrics.count_command(found.map(|(index, _)| index));
     let found = found.map(|(_, command)| command);
     let scope = match (&call.session.scope, found) {
         (_, Some(command)) if command.access == Access::Open => {
@@ -75,7 +73,5 @@ fn admit(call: &Call<'_>) -> Result<&'static Command, CommandError> {
 
 fn unknown(name: &[u8]) -> CommandError {
     const SHOWN_BYTES: usize = 64;
-    CommandError::UnknownCommand(
-        String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES)]).into_owned(),
-    )
+    CommandError::UnknownCommand(String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES)]).into_owned())
 }

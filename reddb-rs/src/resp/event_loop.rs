@@ -86,10 +86,7 @@ impl EventLoop {
     /// # Errors
     /// When the listener cannot be watched.
     pub fn new(mut parts: Parts) -> std::io::Result<Self> {
-        parts
-            .poll
-            .registry()
-            .register(&mut parts.listener, LISTENER, Interest::READABLE)?;
+        parts.poll.registry().register(&mut parts.listener, LISTENER, Interest::READABLE)?;
         parts.keyspace.batch = parts.persistence.next_batch();
         Ok(Self {
             parts,
@@ -127,10 +124,9 @@ impl EventLoop {
 
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<(), StoreError> {
         match self.parts.poll.poll(events, timeout) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => Err(StoreError::Io {
-                path: "epoll".into(),
-                source: error,
-            }),
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                Err(StoreError::Io { path: "epoll".into(), source: error })
+            }
             _ => Ok(()),
         }
     }
@@ -160,12 +156,7 @@ impl EventLoop {
                 LISTENER => self.accept(),
                 WAKER => self.take_requests(),
                 Token(token) => {
-                    if event.is_writable()
-                        && self
-                            .clients
-                            .get(token)
-                            .is_some_and(|client| client.unsent() > 0)
-                    {
+                    if event.is_writable() && self.clients.get(token).is_some_and(|client| client.unsent() > 0) {
                         self.replied.push(token);
                         self.ready.push(token);
                     }
@@ -185,9 +176,7 @@ impl EventLoop {
         }
         let patience = (self.last_commit / 2).min(MAX_GATHER);
         let mut last_arrival = Instant::now();
-        while self.writers < self.last_writers
-            && self.parts.keyspace.journal.len() < COMMIT_MUTATIONS
-        {
+        while self.writers < self.last_writers && self.parts.keyspace.journal.len() < COMMIT_MUTATIONS {
             let before = self.writers;
             self.poll(events, Some(Duration::ZERO))?;
             self.serve(events);
@@ -223,41 +212,25 @@ impl EventLoop {
         let slot = self.clients.vacant_entry();
         let registered = stream.set_nodelay(true).and_then(|()| {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            self.parts
-                .poll
-                .registry()
-                .register(&mut stream, Token(slot.key()), interest)
+            self.parts.poll.registry().register(&mut stream, Token(slot.key()), interest)
         });
         if let Err(error) = registered {
             tracing::warn!(%error, "cannot watch a connection");
             return;
         }
-        slot.insert(Client::tcp(
-            stream,
-            self.next_id,
-            self.parts.keyspace.now_ms,
-        ));
+        slot.insert(Client::tcp(stream, self.next_id, self.parts.keyspace.now_ms));
         self.next_id += 1;
         self.parts.server.metrics.connections.inc();
     }
 
     fn take_requests(&mut self) {
         while let Ok(request) = self.parts.requests.try_recv() {
-            let client = Client::http(
-                request.reply,
-                self.next_id,
-                request.scope,
-                self.parts.keyspace.now_ms,
-            );
+            let client = Client::http(request.reply, self.next_id, request.scope, self.parts.keyspace.now_ms);
             self.next_id += 1;
             let token = self.clients.insert(client);
             let args: Vec<&[u8]> = request.args.iter().map(Vec::as_slice).collect();
             self.run_command(token, &args, true);
-            if self
-                .clients
-                .get(token)
-                .is_some_and(|client| client.blocked.is_none())
-            {
+            if self.clients.get(token).is_some_and(|client| client.blocked.is_none()) {
                 self.replied.push(token);
             }
         }
@@ -285,9 +258,7 @@ impl EventLoop {
             return;
         }
         if client.input.len() > limit {
-            client
-                .reply
-                .error(&"ERR Protocol error: the command is larger than the server accepts");
+            client.reply.error(&"ERR Protocol error: the command is larger than the server accepts");
             client.session.closing = true;
         }
         if client.unsent() > 0 {
@@ -327,10 +298,8 @@ impl EventLoop {
                 Ok(None) => return (used, false),
                 Ok(Some(length)) => {
                     if !ranges.is_empty() {
-                        let args: SmallVec<[&[u8]; 8]> = ranges
-                            .iter()
-                            .map(|range| &input[used..][range.clone()])
-                            .collect();
+                        let args: SmallVec<[&[u8]; 8]> =
+                            ranges.iter().map(|range| &input[used..][range.clone()]).collect();
                         self.run_command(token, &args, true);
                     }
                     used += length;
@@ -394,16 +363,11 @@ impl EventLoop {
     }
 
     fn retry(&mut self, token: usize) {
-        let Some(blocked) = self
-            .clients
-            .get_mut(token)
-            .and_then(|client| client.blocked.take())
-        else {
+        let Some(blocked) = self.clients.get_mut(token).and_then(|client| client.blocked.take()) else {
             return;
         };
         if self.clients.get(token).is_some_and(Client::abandoned) {
-            self.waiters
-                .remove(token, &blocked.wait.keys, blocked.deadline_ms);
+            self.waiters.remove(token, &blocked.wait.keys, blocked.deadline_ms);
             self.close(token);
             return;
         }
@@ -425,16 +389,14 @@ impl EventLoop {
             client.blocked = Some(blocked);
             return;
         }
-        self.waiters
-            .remove(token, &blocked.wait.keys, blocked.deadline_ms);
+        self.waiters.remove(token, &blocked.wait.keys, blocked.deadline_ms);
         self.resume(token);
     }
 
     fn unblock(&mut self, token: usize) -> Option<&mut Client> {
         let client = self.clients.get_mut(token)?;
         let blocked = client.blocked.take()?;
-        self.waiters
-            .remove(token, &blocked.wait.keys, blocked.deadline_ms);
+        self.waiters.remove(token, &blocked.wait.keys, blocked.deadline_ms);
         Some(client)
     }
 
@@ -452,9 +414,7 @@ impl EventLoop {
             keyspace.batch = self.parts.persistence.next_batch();
             self.last_commit = started.elapsed();
             let metrics = &self.parts.server.metrics;
-            metrics
-                .commit_seconds
-                .observe(self.last_commit.as_secs_f64());
+            metrics.commit_seconds.observe(self.last_commit.as_secs_f64());
             // An f64 holds such counts exactly.
             #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
             metrics.commit_batch_size.observe(mutations as f64);
@@ -486,17 +446,12 @@ impl EventLoop {
         self.last_housekeeping = Instant::now();
         let now_ms = self.parts.keyspace.now_ms;
         let overdue = |client: &Client| {
-            let unauthenticated =
-                client.session.scope.is_none() && now_ms > client.connected_ms + PATIENCE_MS;
+            let unauthenticated = client.session.scope.is_none() && now_ms > client.connected_ms + PATIENCE_MS;
             let stalled = client.stalled_ms != 0 && now_ms > client.stalled_ms + PATIENCE_MS;
             unauthenticated || stalled || client.abandoned()
         };
-        let cut: Vec<usize> = self
-            .clients
-            .iter()
-            .filter(|(_, client)| overdue(client))
-            .map(|(token, _)| token)
-            .collect();
+        let cut: Vec<usize> =
+            self.clients.iter().filter(|(_, client)| overdue(client)).map(|(token, _)| token).collect();
         for token in cut {
             self.parts.server.metrics.clients_cut.inc();
             self.close(token);
@@ -504,23 +459,9 @@ impl EventLoop {
         let folded = self.parts.persistence.folded();
         self.parts.keyspace.evict(self.parts.cache_bytes, folded);
         let metrics = &self.parts.server.metrics;
-        metrics.backlog_bytes.set(
-            self.parts
-                .persistence
-                .backlog_bytes()
-                .try_into()
-                .unwrap_or(i64::MAX),
-        );
-        metrics.cached_bytes.set(
-            self.parts
-                .keyspace
-                .cached_bytes()
-                .try_into()
-                .unwrap_or(i64::MAX),
-        );
-        metrics
-            .keys
-            .set(self.parts.keyspace.len().try_into().unwrap_or(i64::MAX));
+        metrics.backlog_bytes.set(self.parts.persistence.backlog_bytes().try_into().unwrap_or(i64::MAX));
+        metrics.cached_bytes.set(self.parts.keyspace.cached_bytes().try_into().unwrap_or(i64::MAX));
+        metrics.keys.set(self.parts.keyspace.len().try_into().unwrap_or(i64::MAX));
     }
 
     fn close(&mut self, token: usize) {
@@ -543,18 +484,12 @@ fn limits_of(client: &Client, limits: &Limits) -> Limits {
     if client.session.scope.is_some() {
         return *limits;
     }
-    Limits {
-        max_arguments: UNAUTHENTICATED_ARGUMENTS,
-        max_value_bytes: UNAUTHENTICATED_VALUE_BYTES,
-        ..*limits
-    }
+    Limits { max_arguments: UNAUTHENTICATED_ARGUMENTS, max_value_bytes: UNAUTHENTICATED_VALUE_BYTES, ..*limits }
 }
 
 /// Unix time in milliseconds.
 #[must_use]
 pub fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

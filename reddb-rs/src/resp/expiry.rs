@@ -20,28 +20,18 @@ impl Unit {
 }
 
 /// Unix time in milliseconds, `number` units from now. At least one unit: SET and its kin refuse the past.
-pub fn future_ms(
-    number: &[u8],
-    unit: Unit,
-    now_ms: u64,
-    command: &'static str,
-) -> Result<u64, CommandError> {
+pub fn future_ms(number: &[u8], unit: Unit, now_ms: u64, command: &'static str) -> Result<u64, CommandError> {
     let number = parse_i64(number).ok_or(CommandError::NotAnInteger)?;
     let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
-    let at = unit
-        .to_ms(number)
-        .filter(|ms| *ms > 0)
-        .and_then(|ms| ms.checked_add(now_ms));
-    at.and_then(|at| u64::try_from(at).ok())
-        .ok_or(CommandError::InvalidExpire(command))
+    let at = unit.to_ms(number).filter(|ms| *ms > 0).and_then(|ms| ms.checked_add(now_ms));
+    at.and_then(|at| u64::try_from(at).ok()).ok_or(CommandError::InvalidExpire(command))
 }
 
 /// Unix time in milliseconds of a positive Unix time in `unit`.
 pub fn absolute_ms(number: &[u8], unit: Unit, command: &'static str) -> Result<u64, CommandError> {
     let number = parse_i64(number).ok_or(CommandError::NotAnInteger)?;
     let at = unit.to_ms(number).filter(|ms| *ms > 0);
-    at.and_then(|at| u64::try_from(at).ok())
-        .ok_or(CommandError::InvalidExpire(command))
+    at.and_then(|at| u64::try_from(at).ok()).ok_or(CommandError::InvalidExpire(command))
 }
 
 pub fn expire(call: &mut Call<'_>) -> CommandResult {
@@ -61,19 +51,11 @@ pub fn pexpireat(call: &mut Call<'_>) -> CommandResult {
 }
 
 /// `EXPIRE key number [NX|XX|GT|LT]`. A time in the past deletes the key.
-fn set_expiry(
-    call: &mut Call<'_>,
-    unit: Unit,
-    relative: bool,
-    name: &'static str,
-) -> CommandResult {
+fn set_expiry(call: &mut Call<'_>, unit: Unit, relative: bool, name: &'static str) -> CommandResult {
     let number = parse_i64(call.args[2]).ok_or(CommandError::NotAnInteger)?;
     let now_ms = i64::try_from(call.keyspace.now_ms).unwrap_or(i64::MAX);
     let base = if relative { now_ms } else { 0 };
-    let at = unit
-        .to_ms(number)
-        .and_then(|ms| ms.checked_add(base))
-        .ok_or(CommandError::InvalidExpire(name))?;
+    let at = unit.to_ms(number).and_then(|ms| ms.checked_add(base)).ok_or(CommandError::InvalidExpire(name))?;
     let key = call.args[1];
     let Some(current) = call.keyspace.peek(key).map(|entry| entry.expires_ms) else {
         call.reply.integer(0);
@@ -102,9 +84,7 @@ fn expiry_allowed(options: &Args<'_>, current: u64, at: i64) -> Result<bool, Com
             b"LT" => current.is_none_or(|current| at < current),
             other => {
                 let option = String::from_utf8_lossy(other);
-                return Err(CommandError::other(format!(
-                    "ERR Unsupported option {option}"
-                )));
+                return Err(CommandError::other(format!("ERR Unsupported option {option}")));
             }
         };
     }
@@ -122,11 +102,7 @@ pub fn pttl(call: &mut Call<'_>) -> CommandResult {
 /// -2: no such key; -1: it never expires.
 fn remaining(call: &mut Call<'_>, convert: fn(u64) -> u64) -> CommandResult {
     let now_ms = call.keyspace.now_ms;
-    match call
-        .keyspace
-        .peek(call.args[1])
-        .map(|entry| entry.expires_ms)
-    {
+    match call.keyspace.peek(call.args[1]).map(|entry| entry.expires_ms) {
         None => call.reply.integer(-2),
         Some(0) => call.reply.integer(-1),
         Some(at) => call.reply.count(convert(at - now_ms.min(at))),
@@ -135,10 +111,7 @@ fn remaining(call: &mut Call<'_>, convert: fn(u64) -> u64) -> CommandResult {
 }
 
 pub fn persist(call: &mut Call<'_>) -> CommandResult {
-    let expires = call
-        .keyspace
-        .peek(call.args[1])
-        .is_some_and(|entry| entry.expires_ms != 0);
+    let expires = call.keyspace.peek(call.args[1]).is_some_and(|entry| entry.expires_ms != 0);
     if expires {
         call.keyspace.set_expiry(call.args[1], 0);
     }

@@ -77,13 +77,8 @@ mod tests {
             (b"*a*b", b"xaxaxb"),
         ];
         assert!(fits.iter().all(|(pattern, text)| matches(pattern, text)));
-        let not: [(&[u8], &[u8]); 5] = [
-            (b"h[^e]llo", b"hello"),
-            (b"a\\*", b"ab"),
-            (b"", b"a"),
-            (b"a", b""),
-            (b"h[ae]llo", b"hillo"),
-        ];
+        let not: [(&[u8], &[u8]); 5] =
+            [(b"h[^e]llo", b"hello"), (b"a\\*", b"ab"), (b"", b"a"), (b"a", b""), (b"h[ae]llo", b"hillo")];
         assert!(!not.iter().any(|(pattern, text)| matches(pattern, text)));
     }
 

@@ -5,19 +5,13 @@ use crate::state::{Entry, kind_of};
 use crate::store::keys::KeyKind;
 
 pub fn del(call: &mut Call<'_>) -> CommandResult {
-    let removed = call.args[1..]
-        .iter()
-        .filter(|key| call.keyspace.remove(key))
-        .count();
+    let removed = call.args[1..].iter().filter(|key| call.keyspace.remove(key)).count();
     call.reply.count(removed);
     Ok(Outcome::Done)
 }
 
 pub fn exists(call: &mut Call<'_>) -> CommandResult {
-    let found = call.args[1..]
-        .iter()
-        .filter(|key| call.keyspace.peek(key).is_some())
-        .count();
+    let found = call.args[1..].iter().filter(|key| call.keyspace.peek(key).is_some()).count();
     call.reply.count(found);
     Ok(Outcome::Done)
 }

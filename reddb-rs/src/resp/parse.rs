@@ -34,11 +34,7 @@ pub enum ProtocolError {
 ///
 /// # Errors
 /// [`ProtocolError`] where no continuation of the input could be a command within `limits`.
-pub fn parse(
-    input: &[u8],
-    args: &mut ArgRanges,
-    limits: &Limits,
-) -> Result<Option<usize>, ProtocolError> {
+pub fn parse(input: &[u8], args: &mut ArgRanges, limits: &Limits) -> Result<Option<usize>, ProtocolError> {
     args.clear();
     match input.first() {
         None => Ok(None),
@@ -47,11 +43,7 @@ pub fn parse(
     }
 }
 
-fn parse_array(
-    input: &[u8],
-    args: &mut ArgRanges,
-    limits: &Limits,
-) -> Result<Option<usize>, ProtocolError> {
+fn parse_array(input: &[u8], args: &mut ArgRanges, limits: &Limits) -> Result<Option<usize>, ProtocolError> {
     let Some((count, mut at)) = number_line(input, 1, ProtocolError::ArrayLength)? else {
         return Ok(None);
     };
@@ -86,24 +78,12 @@ fn parse_array(
 }
 
 /// Reads a decimal number and CRLF at `at`; returns it and the position after.
-fn number_line(
-    input: &[u8],
-    at: usize,
-    invalid: ProtocolError,
-) -> Result<Option<(i64, usize)>, ProtocolError> {
+fn number_line(input: &[u8], at: usize, invalid: ProtocolError) -> Result<Option<(i64, usize)>, ProtocolError> {
     /// Sign and digits of an i64.
     const MAX_DIGITS: usize = 20;
     let rest = input.get(at..).unwrap_or_default();
-    let Some(end) = rest
-        .iter()
-        .take(MAX_DIGITS + 1)
-        .position(|&byte| byte == b'\r')
-    else {
-        return if rest.len() > MAX_DIGITS {
-            Err(invalid)
-        } else {
-            Ok(None)
-        };
+    let Some(end) = rest.iter().take(MAX_DIGITS + 1).position(|&byte| byte == b'\r') else {
+        return if rest.len() > MAX_DIGITS { Err(invalid) } else { Ok(None) };
     };
     match rest.get(end + 1) {
         None => return Ok(None),
@@ -117,16 +97,8 @@ fn number_line(
 }
 
 fn parse_line(input: &[u8], args: &mut ArgRanges) -> Result<Option<usize>, ProtocolError> {
-    let Some(newline) = input
-        .iter()
-        .take(MAX_LINE_BYTES)
-        .position(|&byte| byte == b'\n')
-    else {
-        return if input.len() >= MAX_LINE_BYTES {
-            Err(ProtocolError::LineTooLong)
-        } else {
-            Ok(None)
-        };
+    let Some(newline) = input.iter().take(MAX_LINE_BYTES).position(|&byte| byte == b'\n') else {
+        return if input.len() >= MAX_LINE_BYTES { Err(ProtocolError::LineTooLong) } else { Ok(None) };
     };
     let line = &input[..newline];
     if line.iter().any(|byte| matches!(byte, b'"' | b'\'')) {
@@ -169,14 +141,7 @@ mod tests {
     fn words(input: &[u8]) -> Result<Option<Words>, ProtocolError> {
         let mut args = ArgRanges::new();
         let used = parse(input, &mut args, &Limits::default())?;
-        Ok(used.map(|used| {
-            (
-                args.iter()
-                    .map(|range| input[range.clone()].to_vec())
-                    .collect(),
-                used,
-            )
-        }))
+        Ok(used.map(|used| (args.iter().map(|range| input[range.clone()].to_vec()).collect(), used)))
     }
 
     fn encode(args: &[Vec<u8>]) -> Vec<u8> {
@@ -191,10 +156,7 @@ mod tests {
 
     #[test]
     fn a_typed_line_is_a_command() {
-        assert_eq!(
-            words(b"PING  hello\r\n*1"),
-            Ok(Some((vec![b"PING".to_vec(), b"hello".to_vec()], 13)))
-        );
+        assert_eq!(words(b"PING  hello\r\n*1"), Ok(Some((vec![b"PING".to_vec(), b"hello".to_vec()], 13))));
         assert_eq!(words(b"\r\n"), Ok(Some((vec![], 2))));
     }
 
@@ -202,20 +164,11 @@ mod tests {
     fn malformed_input_is_named() {
         assert_eq!(words(b"*x\r\n"), Err(ProtocolError::ArrayLength));
         assert_eq!(words(b"*99999999\r\n"), Err(ProtocolError::ArrayLength));
-        assert_eq!(
-            words(b"*1\r\n+OK\r\n"),
-            Err(ProtocolError::ExpectedBulk('+'))
-        );
+        assert_eq!(words(b"*1\r\n+OK\r\n"), Err(ProtocolError::ExpectedBulk('+')));
         assert_eq!(words(b"*1\r\n$-1\r\n"), Err(ProtocolError::BulkLength));
-        assert_eq!(
-            words(b"*1\r\n$999999999\r\n"),
-            Err(ProtocolError::BulkLength)
-        );
+        assert_eq!(words(b"*1\r\n$999999999\r\n"), Err(ProtocolError::BulkLength));
         assert_eq!(words(b"*1\r\n$1\r\nabc"), Err(ProtocolError::MissingCrlf));
-        assert_eq!(
-            words(&[b'1'; MAX_LINE_BYTES]),
-            Err(ProtocolError::LineTooLong)
-        );
+        assert_eq!(words(&[b'1'; MAX_LINE_BYTES]), Err(ProtocolError::LineTooLong));
     }
 
     proptest! {

@@ -103,8 +103,7 @@ impl Reply {
     }
 
     fn number(&mut self, number: i64) {
-        self.bytes
-            .extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         self.bytes.extend_from_slice(b"\r\n");
     }
 }
@@ -129,10 +128,7 @@ mod tests {
     use super::*;
 
     fn encoded(protocol: Protocol, write: impl Fn(&mut Reply)) -> String {
-        let mut reply = Reply {
-            protocol,
-            ..Reply::default()
-        };
+        let mut reply = Reply { protocol, ..Reply::default() };
         write(&mut reply);
         String::from_utf8(reply.bytes).unwrap()
     }
@@ -150,9 +146,6 @@ mod tests {
 
     #[test]
     fn an_error_stays_on_one_line() {
-        assert_eq!(
-            encoded(Protocol::Resp2, |reply| reply.error(&"ERR a\r\n+OK")),
-            "-ERR a  +OK\r\n"
-        );
+        assert_eq!(encoded(Protocol::Resp2, |reply| reply.error(&"ERR a\r\n+OK")), "-ERR a  +OK\r\n");
     }
 }

@@ -21,8 +21,7 @@ struct ScanOptions<'a> {
 
 /// `SCAN cursor [MATCH pattern] [COUNT n] [TYPE t]`.
 pub fn scan(call: &mut Call<'_>) -> CommandResult {
-    let cursor =
-        parse_u64(call.args[1]).ok_or_else(|| CommandError::other("ERR invalid cursor"))?;
+    let cursor = parse_u64(call.args[1]).ok_or_else(|| CommandError::other("ERR invalid cursor"))?;
     let options = parse_options(&call.args[2..])?;
     let (next, found) = collect(call, cursor, &options);
     call.reply.array(2);
@@ -33,21 +32,14 @@ pub fn scan(call: &mut Call<'_>) -> CommandResult {
 
 /// `KEYS pattern`. Walks every key in one go: for people, not for programs.
 pub fn keys(call: &mut Call<'_>) -> CommandResult {
-    let options = ScanOptions {
-        pattern: Some(call.args[1]),
-        kind: None,
-        count: usize::MAX,
-    };
+    let options = ScanOptions { pattern: Some(call.args[1]), kind: None, count: usize::MAX };
     let (_, found) = collect(call, 0, &options);
     reply_keys(call, &found);
     Ok(Outcome::Done)
 }
 
 fn parse_options<'a>(mut args: &Args<'a>) -> Result<ScanOptions<'a>, CommandError> {
-    let mut options = ScanOptions {
-        count: 10,
-        ..ScanOptions::default()
-    };
+    let mut options = ScanOptions { count: 10, ..ScanOptions::default() };
     while let [option, value, rest @ ..] = args {
         args = rest;
         match &option.to_ascii_uppercase()[..] {
@@ -55,34 +47,21 @@ fn parse_options<'a>(mut args: &Args<'a>) -> Result<ScanOptions<'a>, CommandErro
             b"TYPE" => options.kind = Some(value),
             b"COUNT" => {
                 let count = parse_i64(value).ok_or(CommandError::NotAnInteger)?;
-                let count = usize::try_from(count)
-                    .ok()
-                    .filter(|count| *count > 0)
-                    .ok_or(CommandError::Syntax)?;
+                let count = usize::try_from(count).ok().filter(|count| *count > 0).ok_or(CommandError::Syntax)?;
                 options.count = count.min(MAX_SCAN_COUNT);
             }
             _ => return Err(CommandError::Syntax),
         }
     }
-    if args.is_empty() {
-        Ok(options)
-    } else {
-        Err(CommandError::Syntax)
-    }
+    if args.is_empty() { Ok(options) } else { Err(CommandError::Syntax) }
 }
 
 fn collect(call: &Call<'_>, cursor: u64, options: &ScanOptions<'_>) -> (u64, Vec<Bytes>) {
     let mut found = Vec::new();
     let next = call.keyspace.scan(cursor, options.count, |key, entry| {
-        let visible = call
-            .session
-            .scope
-            .as_ref()
-            .is_some_and(|scope| scope.allows(key))
+        let visible = call.session.scope.as_ref().is_some_and(|scope| scope.allows(key))
             && options.pattern.is_none_or(|pattern| matches(pattern, key))
-            && options
-                .kind
-                .is_none_or(|kind| kind.eq_ignore_ascii_case(type_name(entry).as_bytes()));
+            && options.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(type_name(entry).as_bytes()));
         if visible {
             found.push(key.clone());
         }

@@ -20,12 +20,7 @@ pub struct ServerInfo {
 /// `COMMAND`, `COMMAND COUNT`, `COMMAND DOCS`: names and arities; no documentation is kept here.
 pub fn command(call: &mut Call<'_>) -> CommandResult {
     let all = super::command::all();
-    match call
-        .args
-        .get(1)
-        .map(|subcommand| subcommand.to_ascii_uppercase())
-        .as_deref()
-    {
+    match call.args.get(1).map(|subcommand| subcommand.to_ascii_uppercase()).as_deref() {
         None => {
             call.reply.array(all.len());
             for command in all {
@@ -41,9 +36,7 @@ pub fn command(call: &mut Call<'_>) -> CommandResult {
         Some(b"COUNT") => call.reply.count(all.len()),
         Some(b"DOCS") => call.reply.map(0),
         Some(_) => {
-            return Err(CommandError::other(
-                "ERR unknown subcommand. Try COMMAND, COMMAND COUNT or COMMAND DOCS.",
-            ));
+            return Err(CommandError::other("ERR unknown subcommand. Try COMMAND, COMMAND COUNT or COMMAND DOCS."));
         }
     }
     Ok(Outcome::Done)
@@ -64,17 +57,11 @@ pub fn info(call: &mut Call<'_>) -> CommandResult {
 /// `CONFIG GET pattern...`: the two settings that redis-benchmark prints. There is no CONFIG SET.
 pub fn config(call: &mut Call<'_>) -> CommandResult {
     if !call.args[1].eq_ignore_ascii_case(b"GET") {
-        return Err(CommandError::other(
-            "ERR only CONFIG GET is supported; settings are given when the server starts",
-        ));
+        return Err(CommandError::other("ERR only CONFIG GET is supported; settings are given when the server starts"));
     }
     let known: Vec<_> = [("save", ""), ("appendonly", "yes")]
         .into_iter()
-        .filter(|(name, _)| {
-            call.args[2..]
-                .iter()
-                .any(|asked| asked.eq_ignore_ascii_case(name.as_bytes()))
-        })
+        .filter(|(name, _)| call.args[2..].iter().any(|asked| asked.eq_ignore_ascii_case(name.as_bytes())))
         .collect();
     call.reply.map(known.len());
     for (name, value) in known {

@@ -24,13 +24,7 @@ pub struct Transaction {
 impl Session {
     #[must_use]
     pub fn new(id: u64, scope: Option<Scope>) -> Self {
-        Self {
-            id,
-            scope,
-            name: Vec::new(),
-            transaction: None,
-            closing: false,
-        }
+        Self { id, scope, name: Vec::new(), transaction: None, closing: false }
     }
 
     /// Takes on what `token` opens; false, and no change, if it is not valid.

@@ -32,22 +32,11 @@ struct SetOptions {
 pub fn set(call: &mut Call<'_>) -> CommandResult {
     let options = parse_options(&call.args[3..], call.keyspace.now_ms)?;
     let key = call.args[1];
-    let old = if options.return_old {
-        call.keyspace.string(key)?.cloned()
-    } else {
-        None
-    };
+    let old = if options.return_old { call.keyspace.string(key)?.cloned() } else { None };
     let (exists, expires_ms) = match options {
         // The common case needs nothing of what was there before.
-        SetOptions {
-            condition: Condition::Always,
-            expiry: Expiry::Clear,
-            ..
-        } => (false, 0),
-        _ => call
-            .keyspace
-            .peek(key)
-            .map_or((false, 0), |entry| (true, entry.expires_ms)),
+        SetOptions { condition: Condition::Always, expiry: Expiry::Clear, .. } => (false, 0),
+        _ => call.keyspace.peek(key).map_or((false, 0), |entry| (true, entry.expires_ms)),
     };
     let write = match options.condition {
         Condition::Always => true,
@@ -60,8 +49,7 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
             Expiry::Keep => expires_ms,
             Expiry::At(at) => at,
         };
-        call.keyspace
-            .set_string(key, Bytes::copy_from_slice(call.args[2]), expires_ms);
+        call.keyspace.set_string(key, Bytes::copy_from_slice(call.args[2]), expires_ms);
     }
     match (options.return_old, write) {
         (true, _) => call.reply.bulk_or_null(old.as_deref()),
@@ -72,20 +60,12 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
 }
 
 fn parse_options(mut args: &Args<'_>, now_ms: u64) -> Result<SetOptions, CommandError> {
-    let mut options = SetOptions {
-        condition: Condition::Always,
-        expiry: Expiry::Clear,
-        return_old: false,
-    };
+    let mut options = SetOptions { condition: Condition::Always, expiry: Expiry::Clear, return_old: false };
     while let [option, rest @ ..] = args {
         args = rest;
         match &option.to_ascii_uppercase()[..] {
-            b"NX" if options.condition != Condition::IfPresent => {
-                options.condition = Condition::IfAbsent
-            }
-            b"XX" if options.condition != Condition::IfAbsent => {
-                options.condition = Condition::IfPresent
-            }
+            b"NX" if options.condition != Condition::IfPresent => options.condition = Condition::IfAbsent,
+            b"XX" if options.condition != Condition::IfAbsent => options.condition = Condition::IfPresent,
             b"GET" => options.return_old = true,
             b"KEEPTTL" if options.expiry == Expiry::Clear => options.expiry = Expiry::Keep,
             name if options.expiry == Expiry::Clear => {
@@ -125,8 +105,7 @@ pub fn getdel(call: &mut Call<'_>) -> CommandResult {
 pub fn setnx(call: &mut Call<'_>) -> CommandResult {
     let absent = call.keyspace.peek(call.args[1]).is_none();
     if absent {
-        call.keyspace
-            .set_string(call.args[1], Bytes::copy_from_slice(call.args[2]), 0);
+        call.keyspace.set_string(call.args[1], Bytes::copy_from_slice(call.args[2]), 0);
     }
     call.reply.integer(i64::from(absent));
     Ok(Outcome::Done)
@@ -142,11 +121,7 @@ pub fn psetex(call: &mut Call<'_>) -> CommandResult {
 
 fn set_with_expiry(call: &mut Call<'_>, unit: Unit, name: &'static str) -> CommandResult {
     let expires_ms = future_ms(call.args[2], unit, call.keyspace.now_ms, name)?;
-    call.keyspace.set_string(
-        call.args[1],
-        Bytes::copy_from_slice(call.args[3]),
-        expires_ms,
-    );
+    call.keyspace.set_string(call.args[1], Bytes::copy_from_slice(call.args[3]), expires_ms);
     call.reply.ok();
     Ok(Outcome::Done)
 }
@@ -156,8 +131,7 @@ pub fn mset(call: &mut Call<'_>) -> CommandResult {
         return Err(CommandError::Arity("mset".into()));
     };
     for [key, value] in pairs {
-        call.keyspace
-            .set_string(key, Bytes::copy_from_slice(value), 0);
+        call.keyspace.set_string(key, Bytes::copy_from_slice(value), 0);
     }
     call.reply.ok();
     Ok(Outcome::Done)

@@ -29,10 +29,7 @@ pub fn discard(call: &mut Call<'_>) -> CommandResult {
 
 /// Whether a command runs at once although a transaction is open.
 pub fn runs_at_once(command: &Command) -> bool {
-    matches!(
-        command.name,
-        "exec" | "discard" | "multi" | "quit" | "auth" | "hello"
-    )
+    matches!(command.name, "exec" | "discard" | "multi" | "quit" | "auth" | "hello")
 }
 
 /// Keeps a command, already checked, for EXEC.
@@ -48,13 +45,9 @@ pub fn queue(call: &mut Call<'_>) -> Result<(), CommandError> {
     if too_many || transaction.bytes > call.limits.max_input_bytes {
         transaction.failed = true;
         transaction.commands.clear();
-        return Err(CommandError::other(
-            "ERR the transaction has too many commands or bytes",
-        ));
+        return Err(CommandError::other("ERR the transaction has too many commands or bytes"));
     }
-    transaction
-        .commands
-        .push(call.args.iter().map(|arg| arg.to_vec()).collect());
+    transaction.commands.push(call.args.iter().map(|arg| arg.to_vec()).collect());
     call.reply.simple("QUEUED");
     Ok(())
 }
@@ -65,9 +58,7 @@ pub fn queue(call: &mut Call<'_>) -> Result<(), CommandError> {
 /// EXECABORT, if a command was refused while queueing.
 pub fn exec(call: &mut Call<'_>, transaction: &Transaction) -> CommandResult {
     if transaction.failed {
-        return Err(CommandError::other(
-            "EXECABORT Transaction discarded because of previous errors.",
-        ));
+        return Err(CommandError::other("EXECABORT Transaction discarded because of previous errors."));
     }
     call.reply.array(transaction.commands.len());
     for owned in &transaction.commands {

@@ -39,20 +39,13 @@ impl Waiters {
     /// Who waits for `key`, longest first.
     #[must_use]
     pub fn on(&self, key: &[u8]) -> Vec<usize> {
-        self.by_key
-            .get(key)
-            .map(|queue| queue.iter().copied().collect())
-            .unwrap_or_default()
+        self.by_key.get(key).map(|queue| queue.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Whose time is up at `now_ms`.
     #[must_use]
     pub fn due(&self, now_ms: u64) -> Vec<usize> {
-        self.deadlines
-            .iter()
-            .take_while(|(at, _)| *at <= now_ms)
-            .map(|(_, client)| *client)
-            .collect()
+        self.deadlines.iter().take_while(|(at, _)| *at <= now_ms).map(|(_, client)| *client).collect()
     }
 
     #[must_use]
@@ -76,18 +69,8 @@ mod tests {
         let keys = [b"a".to_vec(), b"b".to_vec()];
         waiters.add(1, &keys, Some(50));
         waiters.add(2, &keys[..1], None);
-        assert_eq!(
-            (waiters.on(b"a"), waiters.due(49), waiters.due(50)),
-            (vec![1, 2], vec![], vec![1])
-        );
+        assert_eq!((waiters.on(b"a"), waiters.due(49), waiters.due(50)), (vec![1, 2], vec![], vec![1]));
         waiters.remove(1, &keys, Some(50));
-        assert_eq!(
-            (
-                waiters.on(b"a"),
-                waiters.on(b"b"),
-                waiters.next_deadline_ms()
-            ),
-            (vec![2], vec![], None)
-        );
+        assert_eq!((waiters.on(b"a"), waiters.on(b"b"), waiters.next_deadline_ms()), (vec![2], vec![], None));
     }
 }

@@ -11,10 +11,7 @@ pub fn xack(call: &mut Call<'_>) -> CommandResult {
     let group = Bytes::copy_from_slice(call.args[2]);
     let released = match call.keyspace.edit_stream(call.args[1])? {
         None => 0,
-        Some(mut edit) => ids
-            .into_iter()
-            .filter(|id| edit.release(&group, *id))
-            .count(),
+        Some(mut edit) => ids.into_iter().filter(|id| edit.release(&group, *id)).count(),
     };
     call.reply.count(released);
     Ok(Outcome::Done)

@@ -36,11 +36,7 @@ pub fn xadd(call: &mut Call<'_>) -> CommandResult {
         call.reply.null();
         return Ok(Outcome::Done);
     }
-    let id = choose_id(
-        options.id,
-        last_id.unwrap_or(StreamId::MIN),
-        call.keyspace.now_ms,
-    )?;
+    let id = choose_id(options.id, last_id.unwrap_or(StreamId::MIN), call.keyspace.now_ms)?;
     if last_id.is_none() {
         call.keyspace.create_stream(key);
     }
@@ -74,12 +70,7 @@ fn parse<'a>(args: &'a Args<'a>) -> Result<Options<'a>, CommandError> {
     if fields.is_empty() || fields.len() % 2 != 0 {
         return Err(CommandError::Arity("xadd".into()));
     }
-    Ok(Options {
-        create,
-        trim,
-        id: parse_id(args[at])?,
-        fields,
-    })
+    Ok(Options { create, trim, id: parse_id(args[at])?, fields })
 }
 
 fn parse_id(text: &[u8]) -> Result<AskedId, CommandError> {
@@ -91,11 +82,7 @@ fn parse_id(text: &[u8]) -> Result<AskedId, CommandError> {
         return Ok(AskedId::Next { ms });
     }
     let id = StreamId::parse(text, 0)?;
-    if id == StreamId::MIN {
-        Err(CommandError::IdZero)
-    } else {
-        Ok(AskedId::Exact(id))
-    }
+    if id == StreamId::MIN { Err(CommandError::IdZero) } else { Ok(AskedId::Exact(id)) }
 }
 
 fn choose_id(asked: AskedId, last: StreamId, now_ms: u64) -> Result<StreamId, CommandError> {
@@ -103,11 +90,9 @@ fn choose_id(asked: AskedId, last: StreamId, now_ms: u64) -> Result<StreamId, Co
         AskedId::Now if now_ms > last.ms => Ok(StreamId::new(now_ms, 0)),
         AskedId::Now => last.next().ok_or(CommandError::IdExhausted),
         AskedId::Next { ms } if ms > last.ms => Ok(StreamId::new(ms, 0)),
-        AskedId::Next { ms } if ms == last.ms => last
-            .seq
-            .checked_add(1)
-            .map(|seq| StreamId::new(ms, seq))
-            .ok_or(CommandError::IdTooSmall),
+        AskedId::Next { ms } if ms == last.ms => {
+            last.seq.checked_add(1).map(|seq| StreamId::new(ms, seq)).ok_or(CommandError::IdTooSmall)
+        }
         AskedId::Exact(id) if id > last => Ok(id),
         AskedId::Next { .. } | AskedId::Exact(_) => Err(CommandError::IdTooSmall),
     }

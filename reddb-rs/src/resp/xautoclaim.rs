@@ -45,10 +45,7 @@ pub fn xautoclaim(call: &mut Call<'_>) -> CommandResult {
 }
 
 fn parse_options(mut args: &Args<'_>) -> Result<Options, CommandError> {
-    let mut options = Options {
-        count: 100,
-        just_id: false,
-    };
+    let mut options = Options { count: 100, just_id: false };
     while let [option, rest @ ..] = args {
         args = rest;
         if option.eq_ignore_ascii_case(b"JUSTID") {
@@ -57,9 +54,7 @@ fn parse_options(mut args: &Args<'_>) -> Result<Options, CommandError> {
             let [count, rest @ ..] = args else {
                 return Err(CommandError::Syntax);
             };
-            let count = parse_i64(count)
-                .and_then(|count| usize::try_from(count).ok())
-                .filter(|count| *count > 0);
+            let count = parse_i64(count).and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
             options.count = count.ok_or_else(|| CommandError::other("ERR COUNT must be > 0"))?;
             args = rest;
         } else {
@@ -82,12 +77,8 @@ fn claim(
     let Some(state) = edit.stream.groups.get(group) else {
         return claimed;
     };
-    let candidates: Vec<(StreamId, PendingRow)> = state
-        .pending
-        .range(start..)
-        .take(attempts.saturating_add(1))
-        .map(|(id, row)| (*id, row.clone()))
-        .collect();
+    let candidates: Vec<(StreamId, PendingRow)> =
+        state.pending.range(start..).take(attempts.saturating_add(1)).map(|(id, row)| (*id, row.clone())).collect();
     for (index, (id, row)) in candidates.into_iter().enumerate() {
         if index == attempts || claimed.entries.len() + claimed.deleted.len() == options.count {
             claimed.cursor = id;
@@ -102,11 +93,7 @@ fn claim(
             continue;
         }
         let deliveries = row.deliveries + u64::from(!options.just_id);
-        let row = PendingRow {
-            consumer: consumer.clone(),
-            delivered_ms: edit.now_ms,
-            deliveries,
-        };
+        let row = PendingRow { consumer: consumer.clone(), delivered_ms: edit.now_ms, deliveries };
         edit.assign(group, id, row);
         claimed.entries.push((id, fields));
     }
@@ -118,11 +105,7 @@ fn reply(call: &mut Call<'_>, claimed: &Claimed, just_id: bool) {
     call.reply.text(claimed.cursor);
     call.reply.array(claimed.entries.len());
     for (id, fields) in &claimed.entries {
-        if just_id {
-            call.reply.text(id)
-        } else {
-            reply_entry(call.reply, *id, fields)
-        }
+        if just_id { call.reply.text(id) } else { reply_entry(call.reply, *id, fields) }
     }
     call.reply.array(claimed.deleted.len());
     for id in &claimed.deleted {

@@ -23,10 +23,7 @@ struct Options {
 pub fn xclaim(call: &mut Call<'_>) -> CommandResult {
     let (key, group) = (call.args[1], Bytes::copy_from_slice(call.args[2]));
     let consumer = Bytes::copy_from_slice(call.args[3]);
-    let exists = call
-        .keyspace
-        .stream(key)?
-        .is_some_and(|stream| stream.groups.contains_key(&group));
+    let exists = call.keyspace.stream(key)?.is_some_and(|stream| stream.groups.contains_key(&group));
     if !exists {
         return Err(no_group(key, &group, ""));
     }
@@ -45,41 +42,27 @@ pub fn xclaim(call: &mut Call<'_>) -> CommandResult {
     }
     call.reply.array(claimed.len());
     for (id, fields) in claimed {
-        if options.just_id {
-            call.reply.text(id)
-        } else {
-            reply_entry(call.reply, id, &fields)
-        }
+        if options.just_id { call.reply.text(id) } else { reply_entry(call.reply, id, &fields) }
     }
     Ok(Outcome::Done)
 }
 
 /// The minimum idle time in milliseconds; negative counts as 0.
 pub fn min_idle(text: &[u8], command: &str) -> Result<u64, CommandError> {
-    let ms = parse_i64(text).ok_or_else(|| {
-        CommandError::other(format!("ERR Invalid min-idle-time argument for {command}"))
-    })?;
+    let ms = parse_i64(text)
+        .ok_or_else(|| CommandError::other(format!("ERR Invalid min-idle-time argument for {command}")))?;
     Ok(u64::try_from(ms).unwrap_or(0))
 }
 
 fn parse_options(args: &Args<'_>, now_ms: u64) -> Result<Options, CommandError> {
-    let first_option = args
-        .iter()
-        .position(|arg| StreamId::parse(arg, 0).is_err())
-        .unwrap_or(args.len());
+    let first_option = args.iter().position(|arg| StreamId::parse(arg, 0).is_err()).unwrap_or(args.len());
     let (ids, mut rest) = args.split_at(first_option);
     if ids.is_empty() {
         return Err(CommandError::InvalidStreamId);
     }
     let ids = super::xtrim::parse_ids(ids)?;
-    let mut options = Options {
-        ids,
-        delivered_ms: now_ms,
-        deliveries: None,
-        force: false,
-        just_id: false,
-        last_id: None,
-    };
+    let mut options =
+        Options { ids, delivered_ms: now_ms, deliveries: None, force: false, just_id: false, last_id: None };
     while let [option, after @ ..] = rest {
         rest = after;
         match &option.to_ascii_uppercase()[..] {
@@ -97,17 +80,8 @@ fn parse_options(args: &Args<'_>, now_ms: u64) -> Result<Options, CommandError> 
     Ok(options)
 }
 
-fn parse_valued(
-    options: &mut Options,
-    name: &[u8],
-    value: &[u8],
-    now_ms: u64,
-) -> Result<(), CommandError> {
-    let number = || {
-        parse_i64(value)
-            .and_then(|number| u64::try_from(number).ok())
-            .ok_or(CommandError::NotAnInteger)
-    };
+fn parse_valued(options: &mut Options, name: &[u8], value: &[u8], now_ms: u64) -> Result<(), CommandError> {
+    let number = || parse_i64(value).and_then(|number| u64::try_from(number).ok()).ok_or(CommandError::NotAnInteger);
     match name {
         b"IDLE" => options.delivered_ms = now_ms.saturating_sub(number()?),
         // A delivery in the future would never look idle again.
@@ -120,10 +94,7 @@ fn parse_valued(
 }
 
 fn unknown(option: &[u8]) -> CommandError {
-    CommandError::other(format!(
-        "ERR Unrecognized XCLAIM option '{}'",
-        String::from_utf8_lossy(option)
-    ))
+    CommandError::other(format!("ERR Unrecognized XCLAIM option '{}'", String::from_utf8_lossy(option)))
 }
 
 fn advance(edit: &mut StreamEdit<'_>, group: &Bytes, last_id: Option<StreamId>) {
@@ -157,16 +128,8 @@ fn claim(
         Some(row) if edit.now_ms.saturating_sub(row.delivered_ms) < min_idle_ms => return None,
         Some(row) => row.deliveries,
     };
-    let deliveries = options.deliveries.unwrap_or(if options.just_id {
-        deliveries
-    } else {
-        deliveries + 1
-    });
-    let row = PendingRow {
-        consumer: consumer.clone(),
-        delivered_ms: options.delivered_ms,
-        deliveries,
-    };
+    let deliveries = options.deliveries.unwrap_or(if options.just_id { deliveries } else { deliveries + 1 });
+    let row = PendingRow { consumer: consumer.clone(), delivered_ms: options.delivered_ms, deliveries };
     edit.assign(group, id, row);
     Some(fields)
 }

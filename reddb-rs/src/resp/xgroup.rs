@@ -42,9 +42,7 @@ fn parse_options(mut args: &Args<'_>, may_make_stream: bool) -> Result<Options, 
             };
             let count = parse_i64(count).ok_or(CommandError::NotAnInteger)?;
             if count < -1 {
-                return Err(CommandError::other(
-                    "ERR value for ENTRIESREAD must be positive or -1",
-                ));
+                return Err(CommandError::other("ERR value for ENTRIESREAD must be positive or -1"));
             }
             options.entries_read = u64::try_from(count).ok();
             args = rest;
@@ -55,13 +53,7 @@ fn parse_options(mut args: &Args<'_>, may_make_stream: bool) -> Result<Options, 
     Ok(options)
 }
 
-fn create(
-    call: &mut Call<'_>,
-    key: &[u8],
-    group: &[u8],
-    id: &[u8],
-    options: &Args<'_>,
-) -> CommandResult {
+fn create(call: &mut Call<'_>, key: &[u8], group: &[u8], id: &[u8], options: &Args<'_>) -> CommandResult {
     let options = parse_options(options, true)?;
     if id != b"$" {
         StreamId::parse(id, 0)?;
@@ -84,19 +76,9 @@ fn create(
     Ok(Outcome::Done)
 }
 
-fn set_id(
-    call: &mut Call<'_>,
-    key: &[u8],
-    group: &[u8],
-    id: &[u8],
-    options: &Args<'_>,
-) -> CommandResult {
+fn set_id(call: &mut Call<'_>, key: &[u8], group: &[u8], id: &[u8], options: &Args<'_>) -> CommandResult {
     let options = parse_options(options, false)?;
-    require_group(
-        call.keyspace.stream(key)?.ok_or_else(no_stream)?,
-        key,
-        group,
-    )?;
+    require_group(call.keyspace.stream(key)?.ok_or_else(no_stream)?, key, group)?;
     let Some(mut edit) = call.keyspace.edit_stream(key)? else {
         return Err(no_stream());
     };
@@ -119,21 +101,9 @@ fn destroy(call: &mut Call<'_>, key: &[u8], group: &[u8]) -> CommandResult {
     Ok(Outcome::Done)
 }
 
-fn create_consumer(
-    call: &mut Call<'_>,
-    key: &[u8],
-    group: &[u8],
-    consumer: &[u8],
-) -> CommandResult {
-    require_group(
-        call.keyspace.stream(key)?.ok_or_else(no_stream)?,
-        key,
-        group,
-    )?;
-    let (group, consumer) = (
-        Bytes::copy_from_slice(group),
-        Bytes::copy_from_slice(consumer),
-    );
+fn create_consumer(call: &mut Call<'_>, key: &[u8], group: &[u8], consumer: &[u8]) -> CommandResult {
+    require_group(call.keyspace.stream(key)?.ok_or_else(no_stream)?, key, group)?;
+    let (group, consumer) = (Bytes::copy_from_slice(group), Bytes::copy_from_slice(consumer));
     let Some(mut edit) = call.keyspace.edit_stream(key)? else {
         return Err(no_stream());
     };
@@ -142,21 +112,9 @@ fn create_consumer(
     Ok(Outcome::Done)
 }
 
-fn delete_consumer(
-    call: &mut Call<'_>,
-    key: &[u8],
-    group: &[u8],
-    consumer: &[u8],
-) -> CommandResult {
-    require_group(
-        call.keyspace.stream(key)?.ok_or_else(no_stream)?,
-        key,
-        group,
-    )?;
-    let (group, consumer) = (
-        Bytes::copy_from_slice(group),
-        Bytes::copy_from_slice(consumer),
-    );
+fn delete_consumer(call: &mut Call<'_>, key: &[u8], group: &[u8], consumer: &[u8]) -> CommandResult {
+    require_group(call.keyspace.stream(key)?.ok_or_else(no_stream)?, key, group)?;
+    let (group, consumer) = (Bytes::copy_from_slice(group), Bytes::copy_from_slice(consumer));
     let Some(mut edit) = call.keyspace.edit_stream(key)? else {
         return Err(no_stream());
     };
@@ -166,11 +124,7 @@ fn delete_consumer(
 }
 
 fn position(stream: &Stream, id: &[u8]) -> Result<StreamId, CommandError> {
-    if id == b"$" {
-        Ok(stream.last_id)
-    } else {
-        StreamId::parse(id, 0)
-    }
+    if id == b"$" { Ok(stream.last_id) } else { StreamId::parse(id, 0) }
 }
 
 fn no_stream() -> CommandError {
@@ -181,18 +135,11 @@ fn no_stream() -> CommandError {
 }
 
 /// The group, or the error that clients know.
-pub fn require_group<'a>(
-    stream: &'a Stream,
-    key: &[u8],
-    group: &[u8],
-) -> Result<&'a Group, CommandError> {
-    stream
-        .groups
-        .get(group)
-        .ok_or_else(|| CommandError::NoGroupForKey {
-            key: String::from_utf8_lossy(key).into_owned(),
-            group: String::from_utf8_lossy(group).into_owned(),
-        })
+pub fn require_group<'a>(stream: &'a Stream, key: &[u8], group: &[u8]) -> Result<&'a Group, CommandError> {
+    stream.groups.get(group).ok_or_else(|| CommandError::NoGroupForKey {
+        key: String::from_utf8_lossy(key).into_owned(),
+        group: String::from_utf8_lossy(group).into_owned(),
+    })
 }
 
 pub fn no_group(key: &[u8], group: &[u8], suffix: &'static str) -> CommandError {

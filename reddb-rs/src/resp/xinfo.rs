@@ -13,10 +13,7 @@ pub fn xinfo(call: &mut Call<'_>) -> CommandResult {
     let (Some(key), subcommand) = (args.get(2), args[1].to_ascii_uppercase()) else {
         return Err(unknown(args[1]));
     };
-    if !matches!(
-        (&subcommand[..], args.len()),
-        (b"STREAM" | b"GROUPS", 3) | (b"CONSUMERS", 4)
-    ) {
+    if !matches!((&subcommand[..], args.len()), (b"STREAM" | b"GROUPS", 3) | (b"CONSUMERS", 4)) {
         return Err(unknown(args[1]));
     }
     let stream = call.keyspace.stream(key)?.ok_or(CommandError::NoSuchKey)?;
@@ -41,9 +38,7 @@ pub fn xinfo(call: &mut Call<'_>) -> CommandResult {
 
 fn unknown(subcommand: &[u8]) -> CommandError {
     let name = String::from_utf8_lossy(subcommand);
-    CommandError::other(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try XINFO HELP."
-    ))
+    CommandError::other(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try XINFO HELP."))
 }
 
 fn reply_stream(reply: &mut Reply, stream: &Stream) {
@@ -66,10 +61,9 @@ fn reply_stream(reply: &mut Reply, stream: &Stream) {
     reply.text(stream.first_id().unwrap_or(StreamId::MIN));
     reply.text("groups");
     reply.count(stream.groups.len());
-    for (name, entry) in [
-        ("first-entry", stream.entries.first_key_value()),
-        ("last-entry", stream.entries.last_key_value()),
-    ] {
+    for (name, entry) in
+        [("first-entry", stream.entries.first_key_value()), ("last-entry", stream.entries.last_key_value())]
+    {
         reply.text(name);
         match entry {
             Some((id, fields)) => reply_entry(reply, *id, fields),

@@ -19,16 +19,9 @@ struct Extended<'a> {
 /// `XPENDING key group [[IDLE ms] start end count [consumer]]`.
 pub fn xpending(call: &mut Call<'_>) -> CommandResult {
     let (key, name, options) = (call.args[1], call.args[2], &call.args[3..]);
-    let extended = if options.is_empty() {
-        None
-    } else {
-        Some(parse_extended(options)?)
-    };
+    let extended = if options.is_empty() { None } else { Some(parse_extended(options)?) };
     let now_ms = call.keyspace.now_ms;
-    let group = call
-        .keyspace
-        .stream(key)?
-        .and_then(|stream| stream.groups.get(name));
+    let group = call.keyspace.stream(key)?.and_then(|stream| stream.groups.get(name));
     let group = group.ok_or_else(|| no_group(key, name, ""))?;
     match extended {
         None => reply_summary(call.reply, group),
@@ -43,34 +36,23 @@ fn parse_extended<'a>(mut args: &Args<'a>) -> Result<Extended<'a>, CommandError>
         && option.eq_ignore_ascii_case(b"IDLE")
     {
         // A negative idle time excludes nothing.
-        min_idle_ms =
-            u64::try_from(parse_i64(idle).ok_or(CommandError::NotAnInteger)?).unwrap_or(0);
+        min_idle_ms = u64::try_from(parse_i64(idle).ok_or(CommandError::NotAnInteger)?).unwrap_or(0);
         args = rest;
     }
-    let ([start, end, count], consumer) =
-        args.split_first_chunk::<3>().ok_or(CommandError::Syntax)?;
+    let ([start, end, count], consumer) = args.split_first_chunk::<3>().ok_or(CommandError::Syntax)?;
     let consumer = match consumer {
         [] => None,
         [consumer] => Some(*consumer),
         _ => return Err(CommandError::Syntax),
     };
     let count = usize::try_from(parse_i64(count).ok_or(CommandError::NotAnInteger)?).unwrap_or(0);
-    Ok(Extended {
-        min_idle_ms,
-        start: range_start(start)?,
-        end: range_end(end)?,
-        count,
-        consumer,
-    })
+    Ok(Extended { min_idle_ms, start: range_start(start)?, end: range_end(end)?, count, consumer })
 }
 
 fn reply_summary(reply: &mut super::reply::Reply, group: &Group) {
     reply.array(4);
     reply.count(group.pending.len());
-    let (Some((first, _)), Some((last, _))) = (
-        group.pending.first_key_value(),
-        group.pending.last_key_value(),
-    ) else {
+    let (Some((first, _)), Some((last, _))) = (group.pending.first_key_value(), group.pending.last_key_value()) else {
         reply.null();
         reply.null();
         reply.null_array();
@@ -78,11 +60,7 @@ fn reply_summary(reply: &mut super::reply::Reply, group: &Group) {
     };
     reply.text(first);
     reply.text(last);
-    let owners: Vec<_> = group
-        .consumers
-        .iter()
-        .filter(|(_, consumer)| !consumer.pending.is_empty())
-        .collect();
+    let owners: Vec<_> = group.consumers.iter().filter(|(_, consumer)| !consumer.pending.is_empty()).collect();
     reply.array(owners.len());
     for (name, consumer) in owners {
         reply.array(2);
@@ -91,27 +69,15 @@ fn reply_summary(reply: &mut super::reply::Reply, group: &Group) {
     }
 }
 
-fn reply_extended(
-    reply: &mut super::reply::Reply,
-    group: &Group,
-    wanted: &Extended<'_>,
-    now_ms: u64,
-) {
+fn reply_extended(reply: &mut super::reply::Reply, group: &Group, wanted: &Extended<'_>, now_ms: u64) {
     let rows: Vec<(&StreamId, &PendingRow)> = if wanted.start > wanted.end {
         Vec::new()
     } else {
         let fits = |row: &PendingRow| {
-            wanted
-                .consumer
-                .is_none_or(|consumer| row.consumer == consumer)
+            wanted.consumer.is_none_or(|consumer| row.consumer == consumer)
                 && now_ms.saturating_sub(row.delivered_ms) >= wanted.min_idle_ms
         };
-        group
-            .pending
-            .range(wanted.start..=wanted.end)
-            .filter(|(_, row)| fits(row))
-            .take(wanted.count)
-            .collect()
+        group.pending.range(wanted.start..=wanted.end).filter(|(_, row)| fits(row)).take(wanted.count).collect()
     };
     reply.array(rows.len());
     for (id, row) in rows {

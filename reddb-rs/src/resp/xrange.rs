@@ -9,10 +9,7 @@ use crate::error::CommandError;
 use crate::state::StreamId;
 
 pub fn xlen(call: &mut Call<'_>) -> CommandResult {
-    let length = call
-        .keyspace
-        .stream(call.args[1])?
-        .map_or(0, |stream| stream.entries.len());
+    let length = call.keyspace.stream(call.args[1])?.map_or(0, |stream| stream.entries.len());
     call.reply.count(length);
     Ok(Outcome::Done)
 }
@@ -46,10 +43,7 @@ fn range(call: &mut Call<'_>, start: usize, end: usize, reverse: bool) -> Comman
     } else if start > end {
         call.reply.array(0);
     } else if reverse {
-        reply_entries(
-            call.reply,
-            stream.entries.range(start..=end).rev().take(count),
-        );
+        reply_entries(call.reply, stream.entries.range(start..=end).rev().take(count));
     } else {
         reply_entries(call.reply, stream.entries.range(start..=end).take(count));
     }
@@ -61,9 +55,9 @@ pub fn range_start(text: &[u8]) -> Result<StreamId, CommandError> {
     match text {
         b"-" => Ok(StreamId::MIN),
         b"+" => Ok(StreamId::MAX),
-        [b'(', id @ ..] => StreamId::parse(id, 0)?
-            .next()
-            .ok_or_else(|| CommandError::other("ERR invalid start ID for the interval")),
+        [b'(', id @ ..] => {
+            StreamId::parse(id, 0)?.next().ok_or_else(|| CommandError::other("ERR invalid start ID for the interval"))
+        }
         id => StreamId::parse(id, 0),
     }
 }
@@ -81,10 +75,7 @@ pub fn range_end(text: &[u8]) -> Result<StreamId, CommandError> {
 }
 
 /// An array of `[id, [field, value, ...]]`.
-pub fn reply_entries<'a>(
-    reply: &mut Reply,
-    entries: impl Iterator<Item = (&'a StreamId, &'a Bytes)> + Clone,
-) {
+pub fn reply_entries<'a>(reply: &mut Reply, entries: impl Iterator<Item = (&'a StreamId, &'a Bytes)> + Clone) {
     reply.array(entries.clone().count());
     for (id, fields) in entries {
         reply_entry(reply, *id, fields);

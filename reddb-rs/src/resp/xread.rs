@@ -22,11 +22,7 @@ pub struct ReadOptions<'a> {
 }
 
 /// Parses the options from index `from` on.
-pub fn parse_read<'a>(
-    args: &'a Args<'a>,
-    from: usize,
-    name: &str,
-) -> Result<ReadOptions<'a>, CommandError> {
+pub fn parse_read<'a>(args: &'a Args<'a>, from: usize, name: &str) -> Result<ReadOptions<'a>, CommandError> {
     let streams = streams_at(args, from).ok_or(CommandError::Syntax)?;
     let (keys_and_ids, mut options) = (&args[streams + 1..], &args[from..streams]);
     if keys_and_ids.is_empty() || keys_and_ids.len() % 2 != 0 {
@@ -36,14 +32,7 @@ pub fn parse_read<'a>(
     }
     let (keys, ids) = keys_and_ids.split_at(keys_and_ids.len() / 2);
     let ids_at = streams + 1 + keys.len();
-    let mut read = ReadOptions {
-        count: usize::MAX,
-        block_ms: None,
-        noack: false,
-        keys,
-        ids,
-        ids_at,
-    };
+    let mut read = ReadOptions { count: usize::MAX, block_ms: None, noack: false, keys, ids, ids_at };
     while let [option, rest @ ..] = options {
         options = rest;
         if option.eq_ignore_ascii_case(b"NOACK") {
@@ -66,33 +55,23 @@ pub fn parse_read<'a>(
 /// Zero and below: no limit.
 fn parse_count(text: &[u8]) -> Result<usize, CommandError> {
     let count = parse_i64(text).ok_or(CommandError::NotAnInteger)?;
-    Ok(usize::try_from(count)
-        .ok()
-        .filter(|count| *count > 0)
-        .unwrap_or(usize::MAX))
+    Ok(usize::try_from(count).ok().filter(|count| *count > 0).unwrap_or(usize::MAX))
 }
 
 fn parse_block(text: &[u8]) -> Result<u64, CommandError> {
-    let ms = parse_i64(text)
-        .ok_or_else(|| CommandError::other("ERR timeout is not an integer or out of range"))?;
+    let ms = parse_i64(text).ok_or_else(|| CommandError::other("ERR timeout is not an integer or out of range"))?;
     u64::try_from(ms).map_err(|_| CommandError::other("ERR timeout is negative"))
 }
 
 pub fn xread(call: &mut Call<'_>) -> CommandResult {
     let options = parse_read(call.args, 1, "xread")?;
     if options.noack {
-        return Err(CommandError::other(
-            "ERR The NOACK option is only supported by XREADGROUP.",
-        ));
+        return Err(CommandError::other("ERR The NOACK option is only supported by XREADGROUP."));
     }
     let after = resolve_ids(call, &options)?;
     let mut ready = Vec::new();
     for (key, after) in options.keys.iter().zip(&after) {
-        if call
-            .keyspace
-            .stream(key)?
-            .is_some_and(|stream| stream.last_id > *after && has_after(stream, *after))
-        {
+        if call.keyspace.stream(key)?.is_some_and(|stream| stream.last_id > *after && has_after(stream, *after)) {
             ready.push((*key, *after));
         }
     }
@@ -105,10 +84,7 @@ pub fn xread(call: &mut Call<'_>) -> CommandResult {
             continue;
         };
         begin_stream(call.reply, key);
-        reply_entries(
-            call.reply,
-            stream.entries.range(above(after)).take(options.count),
-        );
+        reply_entries(call.reply, stream.entries.range(above(after)).take(options.count));
     }
     Ok(Outcome::Done)
 }
@@ -122,10 +98,7 @@ pub fn above(id: StreamId) -> (Bound<StreamId>, Bound<StreamId>) {
     (Bound::Excluded(id), Bound::Unbounded)
 }
 
-fn resolve_ids(
-    call: &mut Call<'_>,
-    options: &ReadOptions<'_>,
-) -> Result<Vec<StreamId>, CommandError> {
+fn resolve_ids(call: &mut Call<'_>, options: &ReadOptions<'_>) -> Result<Vec<StreamId>, CommandError> {
     let mut after = Vec::with_capacity(options.ids.len());
     for (key, id) in options.keys.iter().zip(options.ids) {
         after.push(match *id {
@@ -142,11 +115,7 @@ fn resolve_ids(
 }
 
 /// Nothing to read: a null reply, or a wait. `$` means "from now", so the retry has it resolved.
-fn wait_or_nothing(
-    call: &mut Call<'_>,
-    options: &ReadOptions<'_>,
-    after: &[StreamId],
-) -> CommandResult {
+fn wait_or_nothing(call: &mut Call<'_>, options: &ReadOptions<'_>, after: &[StreamId]) -> CommandResult {
     let Some(timeout_ms) = options.block_ms.filter(|_| call.may_block) else {
         call.reply.null_array();
         return Ok(Outcome::Done);
@@ -156,11 +125,7 @@ fn wait_or_nothing(
         *slot = id.to_string().into_bytes();
     }
     let keys = options.keys.iter().map(|key| key.to_vec()).collect();
-    Ok(Outcome::Block(Wait {
-        keys,
-        timeout_ms,
-        retry,
-    }))
+    Ok(Outcome::Block(Wait { keys, timeout_ms, retry }))
 }
 
 /// Announces `count` streams: pairs in RESP2, a map in RESP3.

@@ -21,9 +21,7 @@ struct Reader {
 /// `XREADGROUP GROUP group consumer [COUNT n] [BLOCK ms] [NOACK] STREAMS key ... id ...`.
 pub fn xreadgroup(call: &mut Call<'_>) -> CommandResult {
     if !call.args[1].eq_ignore_ascii_case(b"GROUP") {
-        return Err(CommandError::other(
-            "ERR Missing GROUP option for XREADGROUP",
-        ));
+        return Err(CommandError::other("ERR Missing GROUP option for XREADGROUP"));
     }
     let options = parse_read(call.args, 4, "xreadgroup")?;
     let reader = Reader {
@@ -32,23 +30,13 @@ pub fn xreadgroup(call: &mut Call<'_>) -> CommandResult {
         noack: options.noack,
     };
     let from = parse_ids(call.keyspace, &reader, &options)?;
-    let mut streams = Reply {
-        protocol: call.reply.protocol,
-        ..Reply::default()
-    };
+    let mut streams = Reply { protocol: call.reply.protocol, ..Reply::default() };
     let mut count = 0;
     for (key, from) in options.keys.iter().zip(&from) {
         let Some(mut edit) = call.keyspace.edit_stream(key)? else {
             continue;
         };
-        count += usize::from(read_one(
-            &mut edit,
-            &mut streams,
-            key,
-            &reader,
-            *from,
-            options.count,
-        ));
+        count += usize::from(read_one(&mut edit, &mut streams, key, &reader, *from, options.count));
     }
     if count > 0 {
         begin_streams(call.reply, count);
@@ -68,11 +56,7 @@ fn parse_ids(
     for (key, id) in options.keys.iter().zip(options.ids) {
         let stream = keyspace.stream(key)?;
         if !stream.is_some_and(|stream| stream.groups.contains_key(&reader.group)) {
-            return Err(no_group(
-                key,
-                &reader.group,
-                " in XREADGROUP with GROUP option",
-            ));
+            return Err(no_group(key, &reader.group, " in XREADGROUP with GROUP option"));
         }
         from.push(match *id {
             b">" => None,
@@ -108,13 +92,7 @@ fn read_one(
 }
 
 /// Hands out entries that the group has not seen.
-fn deliver_new(
-    edit: &mut StreamEdit<'_>,
-    reply: &mut Reply,
-    key: &[u8],
-    reader: &Reader,
-    count: usize,
-) -> bool {
+fn deliver_new(edit: &mut StreamEdit<'_>, reply: &mut Reply, key: &[u8], reader: &Reader, count: usize) -> bool {
     let Some(group) = edit.stream.groups.get(&reader.group) else {
         return false;
     };
@@ -139,11 +117,7 @@ fn deliver_new(
         };
         reply_entry(reply, *id, fields);
         if !reader.noack {
-            let row = PendingRow {
-                consumer: reader.consumer.clone(),
-                delivered_ms: edit.now_ms,
-                deliveries: 1,
-            };
+            let row = PendingRow { consumer: reader.consumer.clone(), delivered_ms: edit.now_ms, deliveries: 1 };
             edit.assign(&reader.group, *id, row);
         }
     }
@@ -152,28 +126,10 @@ fn deliver_new(
 }
 
 /// What is pending for the consumer after `from`; entries deleted meanwhile have no fields.
-fn reply_history(
-    edit: &StreamEdit<'_>,
-    reply: &mut Reply,
-    reader: &Reader,
-    from: StreamId,
-    count: usize,
-) {
-    let consumer = edit
-        .stream
-        .groups
-        .get(&reader.group)
-        .and_then(|group| group.consumers.get(&reader.consumer));
-    let ids: Vec<StreamId> = consumer
-        .map(|consumer| {
-            consumer
-                .pending
-                .range(above(from))
-                .take(count)
-                .copied()
-                .collect()
-        })
-        .unwrap_or_default();
+fn reply_history(edit: &StreamEdit<'_>, reply: &mut Reply, reader: &Reader, from: StreamId, count: usize) {
+    let consumer = edit.stream.groups.get(&reader.group).and_then(|group| group.consumers.get(&reader.consumer));
+    let ids: Vec<StreamId> =
+        consumer.map(|consumer| consumer.pending.range(above(from)).take(count).copied().collect()).unwrap_or_default();
     reply.array(ids.len());
     for id in ids {
         match edit.stream.entries.get(&id) {
@@ -194,9 +150,5 @@ fn wait_or_nothing(call: &mut Call<'_>, options: &ReadOptions<'_>) -> CommandRes
     };
     let keys = options.keys.iter().map(|key| key.to_vec()).collect();
     let retry = call.args.iter().map(|arg| arg.to_vec()).collect();
-    Ok(Outcome::Block(Wait {
-        keys,
-        timeout_ms,
-        retry,
-    }))
+    Ok(Outcome::Block(Wait { keys, timeout_ms, retry }))
 }

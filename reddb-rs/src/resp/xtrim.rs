@@ -38,8 +38,8 @@ pub fn parse_trim(args: &Args<'_>) -> Result<(Trim, usize), CommandError> {
     used += 1;
     let to = if strategy.eq_ignore_ascii_case(b"MAXLEN") {
         let length = parse_i64(threshold).ok_or(CommandError::NotAnInteger)?;
-        let length = usize::try_from(length)
-            .map_err(|_| CommandError::other("ERR The MAXLEN argument must be >= 0."))?;
+        let length =
+            usize::try_from(length).map_err(|_| CommandError::other("ERR The MAXLEN argument must be >= 0."))?;
         Threshold::Length(length)
     } else if strategy.eq_ignore_ascii_case(b"MINID") {
         Threshold::MinId(StreamId::parse(threshold, 0)?)
@@ -47,21 +47,12 @@ pub fn parse_trim(args: &Args<'_>) -> Result<(Trim, usize), CommandError> {
         return Err(CommandError::Syntax);
     };
     let mut limit = None;
-    if args
-        .get(used)
-        .is_some_and(|arg| arg.eq_ignore_ascii_case(b"LIMIT"))
-    {
+    if args.get(used).is_some_and(|arg| arg.eq_ignore_ascii_case(b"LIMIT")) {
         if !approximate {
-            return Err(CommandError::other(
-                "ERR syntax error, LIMIT cannot be used without the special ~ option",
-            ));
+            return Err(CommandError::other("ERR syntax error, LIMIT cannot be used without the special ~ option"));
         }
-        let count = args
-            .get(used + 1)
-            .and_then(|count| parse_i64(count))
-            .ok_or(CommandError::NotAnInteger)?;
-        let count = usize::try_from(count)
-            .map_err(|_| CommandError::other("ERR The LIMIT argument must be >= 0."))?;
+        let count = args.get(used + 1).and_then(|count| parse_i64(count)).ok_or(CommandError::NotAnInteger)?;
+        let count = usize::try_from(count).map_err(|_| CommandError::other("ERR The LIMIT argument must be >= 0."))?;
         // 0 is Redis' way to say "no limit".
         limit = (count > 0).then_some(count);
         used += 2;
@@ -75,10 +66,7 @@ pub fn xtrim(call: &mut Call<'_>) -> CommandResult {
     if used + 2 != call.args.len() {
         return Err(CommandError::Syntax);
     }
-    let removed = call
-        .keyspace
-        .edit_stream(call.args[1])?
-        .map_or(0, |mut edit| trim.apply(&mut edit));
+    let removed = call.keyspace.edit_stream(call.args[1])?.map_or(0, |mut edit| trim.apply(&mut edit));
     call.reply.count(removed);
     Ok(Outcome::Done)
 }

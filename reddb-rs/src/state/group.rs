@@ -28,30 +28,18 @@ pub struct Group {
 impl Group {
     #[must_use]
     pub fn new(last_delivered: StreamId, entries_read: Option<u64>) -> Self {
-        Self {
-            last_delivered,
-            entries_read,
-            pending: BTreeMap::new(),
-            consumers: BTreeMap::new(),
-        }
+        Self { last_delivered, entries_read, pending: BTreeMap::new(), consumers: BTreeMap::new() }
     }
 
     /// The consumer of that name, made if need be.
     pub fn consumer(&mut self, name: &Bytes, now_ms: u64) -> &mut Consumer {
-        self.consumers
-            .entry(name.clone())
-            .or_insert_with(|| Consumer {
-                seen_ms: now_ms,
-                pending: BTreeSet::new(),
-            })
+        self.consumers.entry(name.clone()).or_insert_with(|| Consumer { seen_ms: now_ms, pending: BTreeSet::new() })
     }
 
     /// Makes `row.consumer` the owner of entry `id`, whoever owned it before.
     pub fn assign(&mut self, id: StreamId, row: PendingRow) {
         self.release(id);
-        self.consumer(&row.consumer, row.delivered_ms)
-            .pending
-            .insert(id);
+        self.consumer(&row.consumer, row.delivered_ms).pending.insert(id);
         self.pending.insert(id, row);
     }
 

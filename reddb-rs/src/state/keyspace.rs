@@ -80,21 +80,9 @@ impl Keyspace {
             if expires_ms != 0 {
                 expiries.insert((expires_ms, key.clone()));
             }
-            all.insert(
-                key,
-                Entry {
-                    value: Value::Cold(kind),
-                    expires_ms,
-                    changed: 0,
-                    used: false,
-                },
-            );
+            all.insert(key, Entry { value: Value::Cold(kind), expires_ms, changed: 0, used: false });
         })?;
-        keyspace.cached_bytes = keyspace
-            .keys
-            .keys()
-            .map(|key| key.len() + KEY_OVERHEAD_BYTES)
-            .sum();
+        keyspace.cached_bytes = keyspace.keys.keys().map(|key| key.len() + KEY_OVERHEAD_BYTES).sum();
         Ok(keyspace)
     }
 
@@ -144,10 +132,7 @@ impl Keyspace {
     pub fn string(&mut self, key: &[u8]) -> Result<Option<&Bytes>, CommandError> {
         match self.load(key)? {
             None => Ok(None),
-            Some(Entry {
-                value: Value::String(value),
-                ..
-            }) => Ok(Some(value)),
+            Some(Entry { value: Value::String(value), .. }) => Ok(Some(value)),
             Some(_) => Err(CommandError::WrongType),
         }
     }
@@ -158,37 +143,20 @@ impl Keyspace {
         let (batch, new_bytes) = (self.batch, value.len());
         if let Some((index, key, entry)) = self.keys.get_full_mut(key) {
             let _ = index;
-            self.cached_bytes =
-                self.cached_bytes.saturating_sub(value_bytes(&entry.value)) + new_bytes;
+            self.cached_bytes = self.cached_bytes.saturating_sub(value_bytes(&entry.value)) + new_bytes;
             entry.value = Value::String(value.clone());
             (entry.changed, entry.used) = (batch, true);
-            let (key, before) = (
-                key.clone(),
-                std::mem::replace(&mut entry.expires_ms, expires_ms),
-            );
+            let (key, before) = (key.clone(), std::mem::replace(&mut entry.expires_ms, expires_ms));
             self.index_expiry(&key, before, expires_ms);
-            self.journal.push(Mutation::PutString {
-                key,
-                expires_ms,
-                value,
-            });
+            self.journal.push(Mutation::PutString { key, expires_ms, value });
             return;
         }
         let key = Bytes::copy_from_slice(key);
         self.cached_bytes += key.len() + KEY_OVERHEAD_BYTES + new_bytes;
         self.index_expiry(&key, 0, expires_ms);
-        let entry = Entry {
-            value: Value::String(value.clone()),
-            expires_ms,
-            changed: batch,
-            used: true,
-        };
+        let entry = Entry { value: Value::String(value.clone()), expires_ms, changed: batch, used: true };
         self.keys.insert(key.clone(), entry);
-        self.journal.push(Mutation::PutString {
-            key,
-            expires_ms,
-            value,
-        });
+        self.journal.push(Mutation::PutString { key, expires_ms, value });
     }
 
     /// Deletes a key; false if there was none.
@@ -204,10 +172,7 @@ impl Keyspace {
         let Some((_, key, entry)) = self.keys.get_full_mut(key) else {
             return false;
         };
-        let (key, before) = (
-            key.clone(),
-            std::mem::replace(&mut entry.expires_ms, expires_ms),
-        );
+        let (key, before) = (key.clone(), std::mem::replace(&mut entry.expires_ms, expires_ms));
         entry.changed = batch;
         self.index_expiry(&key, before, expires_ms);
         self.journal.push(Mutation::Expire { key, expires_ms });
@@ -221,10 +186,7 @@ impl Keyspace {
     pub fn stream(&mut self, key: &[u8]) -> Result<Option<&Stream>, CommandError> {
         match self.load(key)? {
             None => Ok(None),
-            Some(Entry {
-                value: Value::Stream(stream),
-                ..
-            }) => Ok(Some(stream)),
+            Some(Entry { value: Value::Stream(stream), .. }) => Ok(Some(stream)),
             Some(_) => Err(CommandError::WrongType),
         }
     }
@@ -255,11 +217,7 @@ impl Keyspace {
         self.last_stream += 1;
         let (key, stream) = (Bytes::copy_from_slice(key), Stream::new(self.last_stream));
         self.cached_bytes += key.len() + KEY_OVERHEAD_BYTES;
-        self.journal.push(Mutation::PutStreamKey {
-            key: key.clone(),
-            expires_ms: 0,
-            stream: stream.number,
-        });
+        self.journal.push(Mutation::PutStreamKey { key: key.clone(), expires_ms: 0, stream: stream.number });
         self.journal.push(Mutation::PutHeader {
             stream: stream.number,
             last_id: stream.last_id,
@@ -267,15 +225,7 @@ impl Keyspace {
             entries_added: 0,
         });
         let value = Value::Stream(Box::new(stream));
-        self.keys.insert(
-            key,
-            Entry {
-                value,
-                expires_ms: 0,
-                changed: self.batch,
-                used: true,
-            },
-        );
+        self.keys.insert(key, Entry { value, expires_ms: 0, changed: self.batch, used: true });
     }
 
     /// Tells readers that wait on `key` to look again.
@@ -286,13 +236,8 @@ impl Keyspace {
     /// Deletes keys that have expired, at most `limit`; returns how many went.
     pub fn sweep(&mut self, limit: usize) -> usize {
         let now_ms = self.now_ms;
-        let due: Vec<Bytes> = self
-            .expiries
-            .iter()
-            .take_while(|(at, _)| *at <= now_ms)
-            .take(limit)
-            .map(|(_, key)| key.clone())
-            .collect();
+        let due: Vec<Bytes> =
+            self.expiries.iter().take_while(|(at, _)| *at <= now_ms).take(limit).map(|(_, key)| key.clone()).collect();
         due.iter().filter(|key| self.remove_now(key)).count()
     }
 
@@ -308,11 +253,7 @@ impl Keyspace {
     /// so a key that is there during the whole walk is never missed.
     pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&Bytes, &Entry)) -> u64 {
         let len = self.keys.len();
-        let top = if cursor == 0 {
-            len
-        } else {
-            usize::try_from(cursor).unwrap_or(usize::MAX).min(len)
-        };
+        let top = if cursor == 0 { len } else { usize::try_from(cursor).unwrap_or(usize::MAX).min(len) };
         let bottom = top.saturating_sub(count);
         for index in (bottom..top).rev() {
             if let Some((key, entry)) = self.keys.get_index(index)
@@ -331,11 +272,7 @@ impl Keyspace {
             if self.cached_bytes <= budget_bytes {
                 return;
             }
-            self.hand = if self.hand + 1 >= self.keys.len() {
-                0
-            } else {
-                self.hand + 1
-            };
+            self.hand = if self.hand + 1 >= self.keys.len() { 0 } else { self.hand + 1 };
             let Some((_, entry)) = self.keys.get_index_mut(self.hand) else {
                 return;
             };
@@ -352,11 +289,7 @@ impl Keyspace {
         if self.expiries.is_empty() {
             return;
         }
-        if self
-            .keys
-            .get(key)
-            .is_some_and(|entry| is_due(entry.expires_ms, self.now_ms))
-        {
+        if self.keys.get(key).is_some_and(|entry| is_due(entry.expires_ms, self.now_ms)) {
             self.remove_now(key);
         }
     }
@@ -400,9 +333,7 @@ impl Keyspace {
 fn read_cold(tables: &Connection, key: &[u8], kind: KeyKind) -> Result<Value, StoreError> {
     match kind {
         KeyKind::String => keys::value(tables, key).map(Value::String),
-        KeyKind::Stream { stream } => {
-            streams::load(tables, stream).map(|stream| Value::Stream(Box::new(stream)))
-        }
+        KeyKind::Stream { stream } => streams::load(tables, stream).map(|stream| Value::Stream(Box::new(stream))),
     }
 }
 
@@ -411,9 +342,7 @@ fn read_cold(tables: &Connection, key: &[u8], kind: KeyKind) -> Result<Value, St
 pub fn kind_of(value: &Value) -> KeyKind {
     match value {
         Value::String(_) => KeyKind::String,
-        Value::Stream(stream) => KeyKind::Stream {
-            stream: stream.number,
-        },
+        Value::Stream(stream) => KeyKind::Stream { stream: stream.number },
         Value::Cold(kind) => *kind,
     }
 }

@@ -31,12 +31,7 @@ impl Stream {
 
     /// A stream read back from the tables, still without its entries.
     #[must_use]
-    pub fn restore(
-        number: u64,
-        last_id: StreamId,
-        max_deleted_id: StreamId,
-        entries_added: u64,
-    ) -> Self {
+    pub fn restore(number: u64, last_id: StreamId, max_deleted_id: StreamId, entries_added: u64) -> Self {
         Self {
             number,
             entries: BTreeMap::new(),
@@ -95,14 +90,10 @@ impl Stream {
             return Some(0);
         }
         let tombstone_ahead = self.max_deleted_id > group.last_delivered
-            && self
-                .first_id()
-                .is_some_and(|first| self.max_deleted_id > first);
+            && self.first_id().is_some_and(|first| self.max_deleted_id > first);
         match group.entries_read {
             Some(read) if !tombstone_ahead => self.entries_added.checked_sub(read),
-            _ => self
-                .entries_read_at(group.last_delivered)
-                .and_then(|read| self.entries_added.checked_sub(read)),
+            _ => self.entries_read_at(group.last_delivered).and_then(|read| self.entries_added.checked_sub(read)),
         }
     }
 }

@@ -18,11 +18,7 @@ impl StreamEdit<'_> {
     /// Appends an entry; the caller has checked that `id` is above `last_id`. `fields` is a RESP array.
     pub fn append(&mut self, id: StreamId, fields: Bytes) {
         *self.cached_bytes += fields.len() + ENTRY_OVERHEAD_BYTES;
-        self.journal.push(Mutation::PutEntry {
-            stream: self.stream.number,
-            id,
-            fields: fields.clone(),
-        });
+        self.journal.push(Mutation::PutEntry { stream: self.stream.number, id, fields: fields.clone() });
         self.stream.restore_entry(id, fields);
         self.stream.last_id = id;
         self.stream.entries_added += 1;
@@ -46,10 +42,7 @@ impl StreamEdit<'_> {
         };
         self.forget(fields.len());
         self.stream.max_deleted_id = self.stream.max_deleted_id.max(id);
-        self.journal.push(Mutation::DeleteEntry {
-            stream: self.stream.number,
-            id,
-        });
+        self.journal.push(Mutation::DeleteEntry { stream: self.stream.number, id });
         self.put_header();
         true
     }
@@ -62,12 +55,7 @@ impl StreamEdit<'_> {
 
     /// Removes entries below `id`, at most `limit`. Returns how many went.
     pub fn trim_below(&mut self, id: StreamId, limit: Option<usize>) -> usize {
-        let below = self
-            .stream
-            .entries
-            .range(..id)
-            .take(limit.unwrap_or(usize::MAX))
-            .count();
+        let below = self.stream.entries.range(..id).take(limit.unwrap_or(usize::MAX)).count();
         self.trim_front(below)
     }
 
@@ -83,10 +71,7 @@ impl StreamEdit<'_> {
         // Trimming leaves no hole behind, so max_deleted_id, which marks holes, stays as it is.
         if let Some(id) = last {
             let before = id.next().unwrap_or(StreamId::MAX);
-            self.journal.push(Mutation::TrimBefore {
-                stream: self.stream.number,
-                id: before,
-            });
+            self.journal.push(Mutation::TrimBefore { stream: self.stream.number, id: before });
         }
         count
     }
@@ -100,33 +85,20 @@ impl StreamEdit<'_> {
     /// Creates the group or moves it.
     pub fn put_group(&mut self, name: &[u8], last_delivered: StreamId, entries_read: Option<u64>) {
         match self.stream.groups.get_mut(name) {
-            Some(group) => {
-                (group.last_delivered, group.entries_read) = (last_delivered, entries_read)
-            }
+            Some(group) => (group.last_delivered, group.entries_read) = (last_delivered, entries_read),
             None => {
-                self.stream.groups.insert(
-                    Bytes::copy_from_slice(name),
-                    Group::new(last_delivered, entries_read),
-                );
+                self.stream.groups.insert(Bytes::copy_from_slice(name), Group::new(last_delivered, entries_read));
             }
         }
         let group = Bytes::copy_from_slice(name);
-        self.journal.push(Mutation::PutGroup {
-            stream: self.stream.number,
-            group,
-            last_delivered,
-            entries_read,
-        });
+        self.journal.push(Mutation::PutGroup { stream: self.stream.number, group, last_delivered, entries_read });
     }
 
     pub fn drop_group(&mut self, name: &[u8]) -> bool {
         let existed = self.stream.groups.remove(name).is_some();
         if existed {
             let group = Bytes::copy_from_slice(name);
-            self.journal.push(Mutation::DropGroup {
-                stream: self.stream.number,
-                group,
-            });
+            self.journal.push(Mutation::DropGroup { stream: self.stream.number, group });
         }
         existed
     }
@@ -151,11 +123,7 @@ impl StreamEdit<'_> {
     }
 
     pub fn drop_consumer(&mut self, group: &Bytes, name: &Bytes) -> usize {
-        let removed = self
-            .stream
-            .groups
-            .get_mut(group)
-            .and_then(|group| group.remove_consumer(name));
+        let removed = self.stream.groups.get_mut(group).and_then(|group| group.remove_consumer(name));
         if removed.is_some() {
             self.journal.push(Mutation::DropConsumer {
                 stream: self.stream.number,
@@ -172,27 +140,14 @@ impl StreamEdit<'_> {
             return;
         };
         state.assign(id, row.clone());
-        self.journal.push(Mutation::PutPending {
-            stream: self.stream.number,
-            group: group.clone(),
-            id,
-            pending: row,
-        });
+        self.journal.push(Mutation::PutPending { stream: self.stream.number, group: group.clone(), id, pending: row });
     }
 
     /// Acknowledges `id`; false if it was not pending.
     pub fn release(&mut self, group: &Bytes, id: StreamId) -> bool {
-        let released = self
-            .stream
-            .groups
-            .get_mut(group)
-            .is_some_and(|group| group.release(id).is_some());
+        let released = self.stream.groups.get_mut(group).is_some_and(|group| group.release(id).is_some());
         if released {
-            self.journal.push(Mutation::DeletePending {
-                stream: self.stream.number,
-                group: group.clone(),
-                id,
-            });
+            self.journal.push(Mutation::DeletePending { stream: self.stream.number, group: group.clone(), id });
         }
         released
     }

@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::CommandError;
 
 /// Id of a stream entry. Ordered by time, then sequence.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StreamId {
     pub ms: u64,
     pub seq: u64,
@@ -17,10 +15,7 @@ pub struct StreamId {
 
 impl StreamId {
     pub const MIN: Self = Self { ms: 0, seq: 0 };
-    pub const MAX: Self = Self {
-        ms: u64::MAX,
-        seq: u64::MAX,
-    };
+    pub const MAX: Self = Self { ms: u64::MAX, seq: u64::MAX };
 
     #[must_use]
     pub const fn new(ms: u64, seq: u64) -> Self {
@@ -99,50 +94,23 @@ mod tests {
     fn parses_both_forms() {
         assert_eq!(StreamId::parse(b"5", 7).unwrap(), StreamId::new(5, 7));
         assert_eq!(StreamId::parse(b"5-2", 7).unwrap(), StreamId::new(5, 2));
-        for bad in [
-            &b""[..],
-            b"-",
-            b"5-",
-            b"-5",
-            b"+5",
-            b"5-*",
-            b"18446744073709551616",
-            b"1-2-3",
-        ] {
-            assert!(
-                StreamId::parse(bad, 0).is_err(),
-                "{}",
-                String::from_utf8_lossy(bad)
-            );
+        for bad in [&b""[..], b"-", b"5-", b"-5", b"+5", b"5-*", b"18446744073709551616", b"1-2-3"] {
+            assert!(StreamId::parse(bad, 0).is_err(), "{}", String::from_utf8_lossy(bad));
         }
     }
 
     #[test]
     fn neighbours_cross_milliseconds() {
         assert_eq!(StreamId::new(1, u64::MAX).next(), Some(StreamId::new(2, 0)));
-        assert_eq!(
-            StreamId::new(2, 0).previous(),
-            Some(StreamId::new(1, u64::MAX))
-        );
+        assert_eq!(StreamId::new(2, 0).previous(), Some(StreamId::new(1, u64::MAX)));
         assert_eq!(StreamId::MAX.next(), None);
         assert_eq!(StreamId::MIN.previous(), None);
     }
 
     #[test]
     fn byte_order_is_id_order() {
-        let ids = [
-            StreamId::MIN,
-            StreamId::new(1, u64::MAX),
-            StreamId::new(1 << 63, 0),
-            StreamId::MAX,
-        ];
-        assert!(
-            ids.windows(2)
-                .all(|pair| pair[0].to_bytes() < pair[1].to_bytes())
-        );
-        assert!(
-            ids.iter()
-                .all(|id| StreamId::from_bytes(id.to_bytes()) == *id)
-        );
+        let ids = [StreamId::MIN, StreamId::new(1, u64::MAX), StreamId::new(1 << 63, 0), StreamId::MAX];
+        assert!(ids.windows(2).all(|pair| pair[0].to_bytes() < pair[1].to_bytes()));
+        assert!(ids.iter().all(|id| StreamId::from_bytes(id.to_bytes()) == *id));
     }
 }

@@ -21,10 +21,7 @@ pub struct BlobId(String);
 impl BlobId {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let valid = text.len() == 64
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let valid = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         valid.then(|| Self(text.to_owned()))
     }
 
@@ -69,16 +66,8 @@ impl BlobStore {
             std::fs::create_dir_all(&incoming)?;
             std::fs::create_dir_all(&blobs)
         };
-        prepare().map_err(|source| StoreError::Io {
-            path: data_dir.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            blobs,
-            incoming,
-            max_bytes,
-            uploads: AtomicU64::new(0),
-        })
+        prepare().map_err(|source| StoreError::Io { path: data_dir.to_owned(), source })?;
+        Ok(Self { blobs, incoming, max_bytes, uploads: AtomicU64::new(0) })
     }
 
     /// Stores the content of `upload`; durable when it returns. `expected`: the name that the content must hash to.

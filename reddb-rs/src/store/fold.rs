@@ -33,27 +33,21 @@ impl Folder {
     ) -> std::io::Result<Self> {
         // One job waits at most: the loop keeps collecting into its own backlog until the folder is free.
         let (jobs, inbox): (_, Receiver<FoldJob>) = sync_channel(1);
-        let thread = std::thread::Builder::new()
-            .name("fold".into())
-            .spawn(move || {
-                for job in inbox {
-                    let outcome =
-                        fold(&mut connection, &job.mutations, job.through).map(|()| job.through);
-                    let failed = outcome.is_err();
-                    done(outcome);
-                    if failed {
-                        return;
-                    }
+        let thread = std::thread::Builder::new().name("fold".into()).spawn(move || {
+            for job in inbox {
+                let outcome = fold(&mut connection, &job.mutations, job.through).map(|()| job.through);
+                let failed = outcome.is_err();
+                done(outcome);
+                if failed {
+                    return;
                 }
-                // What a graceful stop leaves behind is one compact file; a crash leaves it to the next start.
-                if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
-                    tracing::warn!(%error, "the tables' write-ahead log stays uncheckpointed");
-                }
-            })?;
-        Ok(Self {
-            jobs: Some(jobs),
-            thread: Some(thread),
-        })
+            }
+            // What a graceful stop leaves behind is one compact file; a crash leaves it to the next start.
+            if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+                tracing::warn!(%error, "the tables' write-ahead log stays uncheckpointed");
+            }
+        })?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Gives the job back when the folder is gone, or busy and the caller does not `wait`.
@@ -85,18 +79,12 @@ impl Folder {
 ///
 /// # Errors
 /// When SQLite fails: the tables are as before.
-pub fn fold(
-    connection: &mut Connection,
-    mutations: &[Mutation],
-    through: u64,
-) -> Result<(), StoreError> {
+pub fn fold(connection: &mut Connection, mutations: &[Mutation], through: u64) -> Result<(), StoreError> {
     let transaction = connection.transaction()?;
     for mutation in coalesce(mutations) {
         apply(&transaction, mutation)?;
     }
-    transaction
-        .prepare_cached("UPDATE folded SET through = ?1")?
-        .execute([through])?;
+    transaction.prepare_cached("UPDATE folded SET through = ?1")?.execute([through])?;
     transaction.commit()?;
     Ok(())
 }
@@ -112,61 +100,27 @@ pub fn folded_through(connection: &Connection) -> Result<u64, StoreError> {
 fn apply(connection: &Connection, mutation: &Mutation) -> Result<(), StoreError> {
     use Mutation as M;
     match mutation {
-        M::PutString {
-            key,
-            expires_ms,
-            value,
-        } => keys::put_string(connection, key, *expires_ms, value),
-        M::PutStreamKey {
-            key,
-            expires_ms,
-            stream,
-        } => keys::put_stream(connection, key, *expires_ms, *stream),
+        M::PutString { key, expires_ms, value } => keys::put_string(connection, key, *expires_ms, value),
+        M::PutStreamKey { key, expires_ms, stream } => keys::put_stream(connection, key, *expires_ms, *stream),
         M::DeleteKey { key } => keys::delete(connection, key),
         M::Expire { key, expires_ms } => keys::expire(connection, key, *expires_ms),
         M::DropStream { stream } => streams::drop_stream(connection, *stream),
-        M::PutHeader {
-            stream,
-            last_id,
-            max_deleted_id,
-            entries_added,
-        } => streams::put_header(
-            connection,
-            *stream,
-            *last_id,
-            *max_deleted_id,
-            *entries_added,
-        ),
+        M::PutHeader { stream, last_id, max_deleted_id, entries_added } => {
+            streams::put_header(connection, *stream, *last_id, *max_deleted_id, *entries_added)
+        }
         M::PutEntry { stream, id, fields } => streams::put_entry(connection, *stream, *id, fields),
         M::DeleteEntry { stream, id } => streams::delete_entry(connection, *stream, *id),
         M::TrimBefore { stream, id } => streams::trim_before(connection, *stream, *id),
-        M::PutGroup {
-            stream,
-            group,
-            last_delivered,
-            entries_read,
-        } => streams::put_group(connection, *stream, group, *last_delivered, *entries_read),
-        M::DropGroup { stream, group } => streams::drop_group(connection, *stream, group),
-        M::PutConsumer {
-            stream,
-            group,
-            consumer,
-            seen_ms,
-        } => streams::put_consumer(connection, *stream, group, consumer, *seen_ms),
-        M::DropConsumer {
-            stream,
-            group,
-            consumer,
-        } => streams::drop_consumer(connection, *stream, group, consumer),
-        M::PutPending {
-            stream,
-            group,
-            id,
-            pending,
-        } => streams::put_pending(connection, *stream, group, *id, pending),
-        M::DeletePending { stream, group, id } => {
-            streams::delete_pending(connection, *stream, group, *id)
+        M::PutGroup { stream, group, last_delivered, entries_read } => {
+            streams::put_group(connection, *stream, group, *last_delivered, *entries_read)
         }
+        M::DropGroup { stream, group } => streams::drop_group(connection, *stream, group),
+        M::PutConsumer { stream, group, consumer, seen_ms } => {
+            streams::put_consumer(connection, *stream, group, consumer, *seen_ms)
+        }
+        M::DropConsumer { stream, group, consumer } => streams::drop_consumer(connection, *stream, group, consumer),
+        M::PutPending { stream, group, id, pending } => streams::put_pending(connection, *stream, group, *id, pending),
+        M::DeletePending { stream, group, id } => streams::delete_pending(connection, *stream, group, *id),
     }
 }
 

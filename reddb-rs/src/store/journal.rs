@@ -27,18 +27,10 @@ impl Journal {
     /// When the journal cannot be read.
     pub fn open(connection: Connection, folded: u64) -> Result<Self, StoreError> {
         let (oldest, newest): (Option<u64>, Option<u64>) =
-            connection.query_row("SELECT min(seq), max(seq) FROM journal", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
+            connection.query_row("SELECT min(seq), max(seq) FROM journal", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         // An empty journal must not reuse a number that the tables have seen: its batch would be taken for folded.
         let next = newest.unwrap_or(0).max(folded) + 1;
-        Ok(Self {
-            connection,
-            oldest: oldest.unwrap_or(next),
-            next,
-            folded,
-            buffer: Vec::new(),
-        })
+        Ok(Self { connection, oldest: oldest.unwrap_or(next), next, folded, buffer: Vec::new() })
     }
 
     /// The number that the next commit will have.
@@ -60,9 +52,7 @@ impl Journal {
             .execute((self.next, &self.buffer[..]))?;
         if self.oldest <= self.folded {
             let through = self.folded.min(self.oldest + TRIM_PER_COMMIT - 1);
-            transaction
-                .prepare_cached("DELETE FROM journal WHERE seq <= ?1")?
-                .execute([through])?;
+            transaction.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([through])?;
             self.oldest = through + 1;
         }
         transaction.commit()?;
@@ -83,15 +73,10 @@ impl Journal {
         &self,
         mut apply: impl FnMut(u64, Vec<Mutation>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut statement = self
-            .connection
-            .prepare("SELECT seq, batch FROM journal WHERE seq > ?1 ORDER BY seq")?;
+        let mut statement = self.connection.prepare("SELECT seq, batch FROM journal WHERE seq > ?1 ORDER BY seq")?;
         let mut rows = statement.query([self.folded])?;
         while let Some(row) = rows.next()? {
-            let batch = row
-                .get_ref(1)?
-                .as_blob()
-                .map_err(|_| StoreError::Row("journal.batch"))?;
+            let batch = row.get_ref(1)?.as_blob().map_err(|_| StoreError::Row("journal.batch"))?;
             apply(row.get(0)?, postcard::from_bytes(batch)?)?;
         }
         Ok(())
@@ -102,11 +87,9 @@ impl Journal {
     /// # Errors
     /// When SQLite fails; what was committed stays durable.
     pub fn reset(&mut self) -> Result<(), StoreError> {
-        self.connection
-            .execute("DELETE FROM journal WHERE seq <= ?1", [self.folded])?;
+        self.connection.execute("DELETE FROM journal WHERE seq <= ?1", [self.folded])?;
         self.oldest = self.oldest.max(self.folded + 1);
-        self.connection
-            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
         Ok(())
     }
 }

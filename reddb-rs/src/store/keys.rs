@@ -15,12 +15,7 @@ pub enum KeyKind {
     Stream { stream: u64 },
 }
 
-pub fn put_string(
-    connection: &Connection,
-    key: &[u8],
-    expires_ms: u64,
-    value: &[u8],
-) -> Result<(), StoreError> {
+pub fn put_string(connection: &Connection, key: &[u8], expires_ms: u64, value: &[u8]) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO keys (key, kind, expires_ms, value) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key) DO UPDATE \
@@ -30,12 +25,7 @@ pub fn put_string(
     Ok(())
 }
 
-pub fn put_stream(
-    connection: &Connection,
-    key: &[u8],
-    expires_ms: u64,
-    stream: u64,
-) -> Result<(), StoreError> {
+pub fn put_stream(connection: &Connection, key: &[u8], expires_ms: u64, stream: u64) -> Result<(), StoreError> {
     connection
         .prepare_cached("REPLACE INTO keys (key, kind, expires_ms, value, stream) VALUES (?1, ?2, ?3, NULL, ?4)")?
         .execute((key, STREAM, expires_ms, stream))?;
@@ -43,16 +33,12 @@ pub fn put_stream(
 }
 
 pub fn delete(connection: &Connection, key: &[u8]) -> Result<(), StoreError> {
-    connection
-        .prepare_cached("DELETE FROM keys WHERE key = ?1")?
-        .execute([key])?;
+    connection.prepare_cached("DELETE FROM keys WHERE key = ?1")?.execute([key])?;
     Ok(())
 }
 
 pub fn expire(connection: &Connection, key: &[u8], expires_ms: u64) -> Result<(), StoreError> {
-    connection
-        .prepare_cached("UPDATE keys SET expires_ms = ?2 WHERE key = ?1")?
-        .execute((key, expires_ms))?;
+    connection.prepare_cached("UPDATE keys SET expires_ms = ?2 WHERE key = ?1")?.execute((key, expires_ms))?;
     Ok(())
 }
 
@@ -66,12 +52,8 @@ pub fn value(connection: &Connection, key: &[u8]) -> Result<Bytes, StoreError> {
 }
 
 /// Calls `visit` with every key, its kind and its expiry, in key order.
-pub fn scan(
-    connection: &Connection,
-    mut visit: impl FnMut(Bytes, KeyKind, u64),
-) -> Result<(), StoreError> {
-    let mut statement =
-        connection.prepare("SELECT key, kind, expires_ms, stream FROM keys ORDER BY key")?;
+pub fn scan(connection: &Connection, mut visit: impl FnMut(Bytes, KeyKind, u64)) -> Result<(), StoreError> {
+    let mut statement = connection.prepare("SELECT key, kind, expires_ms, stream FROM keys ORDER BY key")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let key: Vec<u8> = row.get(0)?;

@@ -5,10 +5,8 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Of the tables that hold the folded state (`data.db`).
-pub const DATA: &[&str] = &[
-    include_str!("../../migrations/0001_keys.sql"),
-    include_str!("../../migrations/0002_streams.sql"),
-];
+pub const DATA: &[&str] =
+    &[include_str!("../../migrations/0001_keys.sql"), include_str!("../../migrations/0002_streams.sql")];
 
 /// Of the journal (`journal.db`).
 pub const JOURNAL: &[&str] = &[include_str!("../../migrations/journal/0001_journal.sql")];
@@ -17,10 +15,7 @@ pub const JOURNAL: &[&str] = &[include_str!("../../migrations/journal/0001_journ
 pub fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), StoreError> {
     let found: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > migrations.len() {
-        return Err(StoreError::NewerSchema {
-            found,
-            known: migrations.len(),
-        });
+        return Err(StoreError::NewerSchema { found, known: migrations.len() });
     }
     for (index, sql) in migrations.iter().enumerate().skip(found) {
         let transaction = connection.transaction()?;
@@ -40,9 +35,6 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, DATA).unwrap();
         migrate(&mut connection, DATA).unwrap();
-        assert!(matches!(
-            migrate(&mut connection, &DATA[..1]),
-            Err(StoreError::NewerSchema { found: 2, known: 1 })
-        ));
+        assert!(matches!(migrate(&mut connection, &DATA[..1]), Err(StoreError::NewerSchema { found: 2, known: 1 })));
     }
 }

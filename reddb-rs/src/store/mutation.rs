@@ -13,77 +13,21 @@ use crate::state::StreamId;
 /// version could no longer be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mutation {
-    PutString {
-        key: Bytes,
-        expires_ms: u64,
-        value: Bytes,
-    },
-    DeleteKey {
-        key: Bytes,
-    },
-    Expire {
-        key: Bytes,
-        expires_ms: u64,
-    },
-    PutStreamKey {
-        key: Bytes,
-        expires_ms: u64,
-        stream: u64,
-    },
-    DropStream {
-        stream: u64,
-    },
-    PutHeader {
-        stream: u64,
-        last_id: StreamId,
-        max_deleted_id: StreamId,
-        entries_added: u64,
-    },
-    PutEntry {
-        stream: u64,
-        id: StreamId,
-        fields: Bytes,
-    },
-    DeleteEntry {
-        stream: u64,
-        id: StreamId,
-    },
-    TrimBefore {
-        stream: u64,
-        id: StreamId,
-    },
-    PutGroup {
-        stream: u64,
-        group: Bytes,
-        last_delivered: StreamId,
-        entries_read: Option<u64>,
-    },
-    DropGroup {
-        stream: u64,
-        group: Bytes,
-    },
-    PutConsumer {
-        stream: u64,
-        group: Bytes,
-        consumer: Bytes,
-        seen_ms: u64,
-    },
-    DropConsumer {
-        stream: u64,
-        group: Bytes,
-        consumer: Bytes,
-    },
-    PutPending {
-        stream: u64,
-        group: Bytes,
-        id: StreamId,
-        pending: PendingRow,
-    },
-    DeletePending {
-        stream: u64,
-        group: Bytes,
-        id: StreamId,
-    },
+    PutString { key: Bytes, expires_ms: u64, value: Bytes },
+    DeleteKey { key: Bytes },
+    Expire { key: Bytes, expires_ms: u64 },
+    PutStreamKey { key: Bytes, expires_ms: u64, stream: u64 },
+    DropStream { stream: u64 },
+    PutHeader { stream: u64, last_id: StreamId, max_deleted_id: StreamId, entries_added: u64 },
+    PutEntry { stream: u64, id: StreamId, fields: Bytes },
+    DeleteEntry { stream: u64, id: StreamId },
+    TrimBefore { stream: u64, id: StreamId },
+    PutGroup { stream: u64, group: Bytes, last_delivered: StreamId, entries_read: Option<u64> },
+    DropGroup { stream: u64, group: Bytes },
+    PutConsumer { stream: u64, group: Bytes, consumer: Bytes, seen_ms: u64 },
+    DropConsumer { stream: u64, group: Bytes, consumer: Bytes },
+    PutPending { stream: u64, group: Bytes, id: StreamId, pending: PendingRow },
+    DeletePending { stream: u64, group: Bytes, id: StreamId },
 }
 
 /// An entry that was delivered to `consumer` and not yet acknowledged.
@@ -107,16 +51,13 @@ enum Row<'a> {
 impl Mutation {
     fn row(&self) -> Option<Row<'_>> {
         Some(match self {
-            Self::PutString { key, .. }
-            | Self::DeleteKey { key }
-            | Self::PutStreamKey { key, .. } => Row::Key(key),
+            Self::PutString { key, .. } | Self::DeleteKey { key } | Self::PutStreamKey { key, .. } => Row::Key(key),
             Self::PutHeader { stream, .. } => Row::Header(*stream),
             Self::DeleteEntry { stream, id } => Row::Entry(*stream, *id),
             Self::PutGroup { stream, group, .. } => Row::Group(*stream, group),
-            Self::PutPending {
-                stream, group, id, ..
+            Self::PutPending { stream, group, id, .. } | Self::DeletePending { stream, group, id } => {
+                Row::Pending(*stream, group, *id)
             }
-            | Self::DeletePending { stream, group, id } => Row::Pending(*stream, group, *id),
             // An entry is put once, so hashing its id would cost more than it saves. The rest touch many rows or a part of one.
             _ => return None,
         })
@@ -126,13 +67,9 @@ impl Mutation {
 /// Keeps only the last whole-row write of each row. The order of what stays is unchanged, so range deletions in between
 /// still see what they saw.
 pub fn coalesce(mutations: &[Mutation]) -> Vec<&Mutation> {
-    let mut seen =
-        HashSet::with_capacity_and_hasher(mutations.len(), foldhash::fast::RandomState::default());
-    let mut kept: Vec<&Mutation> = mutations
-        .iter()
-        .rev()
-        .filter(|mutation| mutation.row().is_none_or(|row| seen.insert(row)))
-        .collect();
+    let mut seen = HashSet::with_capacity_and_hasher(mutations.len(), foldhash::fast::RandomState::default());
+    let mut kept: Vec<&Mutation> =
+        mutations.iter().rev().filter(|mutation| mutation.row().is_none_or(|row| seen.insert(row))).collect();
     kept.reverse();
     kept
 }
@@ -142,11 +79,7 @@ mod tests {
     use super::*;
 
     fn put(key: &'static str, value: &'static str) -> Mutation {
-        Mutation::PutString {
-            key: key.into(),
-            expires_ms: 0,
-            value: value.into(),
-        }
+        Mutation::PutString { key: key.into(), expires_ms: 0, value: value.into() }
     }
 
     #[test]
@@ -158,8 +91,7 @@ mod tests {
 
     #[test]
     fn the_encoding_of_version_1_is_still_read() {
-        let bytes = postcard::to_stdvec(&vec![put("k", "v"), Mutation::DropStream { stream: 300 }])
-            .unwrap();
+        let bytes = postcard::to_stdvec(&vec![put("k", "v"), Mutation::DropStream { stream: 300 }]).unwrap();
         assert_eq!(bytes, [2, 0, 1, b'k', 0, 1, b'v', 4, 0xac, 2]);
     }
 }

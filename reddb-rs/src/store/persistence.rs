@@ -45,10 +45,7 @@ impl Persistence {
         durability: Durability,
         on_fold: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
-        let io = |source| StoreError::Io {
-            path: directory.to_owned(),
-            source,
-        };
+        let io = |source| StoreError::Io { path: directory.to_owned(), source };
         std::fs::create_dir_all(directory).map_err(io)?;
         let mut data = open::data(directory, durability)?;
         let folded = super::fold::folded_through(&data)?;
@@ -61,24 +58,12 @@ impl Persistence {
         let done = move |outcome: Result<u64, StoreError>| {
             match outcome {
                 Ok(through) => shared.through.store(through, Ordering::Release),
-                Err(error) => {
-                    *shared
-                        .error
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error)
-                }
+                Err(error) => *shared.error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error),
             }
             on_fold();
         };
         let folder = Folder::start(data, Arc::new(done)).map_err(io)?;
-        Ok(Self {
-            journal,
-            folder,
-            progress,
-            backlog: Vec::new(),
-            backlog_bytes: 0,
-            backlog_since: None,
-        })
+        Ok(Self { journal, folder, progress, backlog: Vec::new(), backlog_bytes: 0, backlog_since: None })
     }
 
     /// The number of the batch that the next commit will write.
@@ -114,13 +99,7 @@ impl Persistence {
     /// # Errors
     /// Whatever ended the folder.
     pub fn fold_if_due(&mut self) -> Result<(), StoreError> {
-        if let Some(error) = self
-            .progress
-            .error
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take()
-        {
+        if let Some(error) = self.progress.error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
             return Err(error);
         }
         self.journal.mark_folded(self.folded());
@@ -136,18 +115,11 @@ impl Persistence {
     /// How long the loop may sleep before [`Persistence::fold_if_due`] has something to do.
     #[must_use]
     pub fn fold_due_in(&self) -> Option<Duration> {
-        self.backlog_since.map(|since| {
-            FOLD_AFTER
-                .saturating_sub(since.elapsed())
-                .max(Duration::from_millis(10))
-        })
+        self.backlog_since.map(|since| FOLD_AFTER.saturating_sub(since.elapsed()).max(Duration::from_millis(10)))
     }
 
     fn submit(&mut self, wait: bool) {
-        let job = FoldJob {
-            mutations: std::mem::take(&mut self.backlog),
-            through: self.journal.next_seq() - 1,
-        };
+        let job = FoldJob { mutations: std::mem::take(&mut self.backlog), through: self.journal.next_seq() - 1 };
         match self.folder.submit(job, wait) {
             Ok(()) => (self.backlog_bytes, self.backlog_since) = (0, None),
             // The folder is busy: keep collecting.

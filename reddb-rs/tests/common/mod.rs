@@ -41,18 +41,11 @@ impl Server {
         let mut line = String::new();
         while !line.contains("\"serving\"") {
             line.clear();
-            assert!(
-                log.read_line(&mut line).unwrap() > 0,
-                "the server ended before it served"
-            );
+            assert!(log.read_line(&mut line).unwrap() > 0, "the server ended before it served");
         }
         // Whatever it logs later must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self {
-            process,
-            resp_port,
-            http_port,
-        }
+        Self { process, resp_port, http_port }
     }
 
     /// SIGKILL: no chance to finish anything.
@@ -68,22 +61,13 @@ impl Server {
     /// SIGTERM; returns whether the server ended well.
     pub fn stop(&mut self) -> bool {
         let pid = self.process.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.process.wait().unwrap().success()
     }
 
     pub fn client(&self) -> Client {
         let mut client = self.stranger();
-        assert_eq!(
-            client.call(&["AUTH", TOKEN]),
-            RespValue::Simple("OK".into())
-        );
+        assert_eq!(client.call(&["AUTH", TOKEN]), RespValue::Simple("OK".into()));
         client
     }
 
@@ -91,20 +75,11 @@ impl Server {
     pub fn stranger(&self) -> Client {
         let stream = TcpStream::connect(("127.0.0.1", self.resp_port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Client {
-            stream,
-            input: Vec::new(),
-        }
+        Client { stream, input: Vec::new() }
     }
 
     /// One HTTP request; `None` if the connection broke. Status and body otherwise.
-    pub fn http(
-        &self,
-        method: &str,
-        path: &str,
-        token: &str,
-        body: &[u8],
-    ) -> Option<(u16, Vec<u8>)> {
+    pub fn http(&self, method: &str, path: &str, token: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http_port)).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let head = format!(
@@ -117,12 +92,7 @@ impl Server {
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply).ok()?;
         let end = reply.windows(4).position(|window| window == b"\r\n\r\n")?;
-        let status = std::str::from_utf8(&reply[..end])
-            .ok()?
-            .split(' ')
-            .nth(1)?
-            .parse()
-            .ok()?;
+        let status = std::str::from_utf8(&reply[..end]).ok()?.split(' ').nth(1)?.parse().ok()?;
         Some((status, reply[end + 4..].to_vec()))
     }
 }
@@ -174,9 +144,5 @@ impl Client {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
