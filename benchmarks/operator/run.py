@@ -1,11 +1,12 @@
 """Cold sessions on a real cluster: create → Ready, apiserver writes per session, the operator's memory.
 
-    KUBECONFIG=... python benchmarks/operator/run.py [--sessions 10] [--operator-namespace dspy-agent]
+    KUBECONFIG=... python benchmarks/operator/run.py [--sessions 10] [--idle-seconds 60]
 
 Needs an administrator's KUBECONFIG to a cluster with the chart installed and its images present. Sessions run one after
-the other, in a namespace that is deleted at the end; each is timed on this machine's clock, from before the
-POST until the watch shows Ready. Writes are counted twice: by the operator's own counter, and by the apiserver's, which
-also sees the scheduler, the kubelet and this script. Nothing is estimated: what cannot be read is reported as unknown.
+the other, in a namespace that is deleted at the end; each is timed on this machine's clock, from before the POST until
+the watch shows Ready. Writes are counted twice: by the operator's own counter, and by the apiserver's, which also sees
+the scheduler, the kubelet and this script. Then nothing happens for a while, with all sessions still there, and the
+operator's writes in that time are counted, its Lease aside. What cannot be read is reported as unknown.
 """
 
 from __future__ import annotations
@@ -123,8 +124,19 @@ def operator_writes(text: str | None) -> Counter[str]:
     return counts
 
 
-async def measure(api: Api, count: int, operator_namespace: str) -> dict[str, Any]:
+async def idle_writes(api: Api, operator_namespace: str, seconds: float) -> int | str:
+    """What the operator writes while nothing changes; its metrics must be readable before and after."""
+    before = await operator_metrics(api, operator_namespace)
+    await asyncio.sleep(seconds)
+    after = await operator_metrics(api, operator_namespace)
+    if before is None or after is None:
+        return "unknown"
+    return (operator_writes(after) - operator_writes(before)).total()
+
+
+async def measure(api: Api, arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs the sessions and reads the counters before and after."""
+    count, operator_namespace = arguments.sessions, arguments.operator_namespace
     await api.json("POST", "/api/v1/namespaces", {"metadata": {"name": api.namespace}})
     try:
         warmed_s = await api.ready_after_s("warm-up")
@@ -147,6 +159,7 @@ async def measure(api: Api, count: int, operator_namespace: str) -> dict[str, An
             else "unknown",
             "all_writes_per_session": per_session(after - before[0], count),
             "operator_rss_mib": round(rss[0].value / 2**20, 1) if rss else "unknown",
+            "operator_writes_while_idle": await idle_writes(api, operator_namespace, arguments.idle_seconds),
         }
     finally:
         await api.json("DELETE", f"/api/v1/namespaces/{api.namespace}")
@@ -175,12 +188,13 @@ async def main(arguments: argparse.Namespace) -> None:
         info.server, connector=connector, headers=headers, timeout=timeout
     ) as http:
         namespace = f"bench-operator-{os.getpid()}"
-        found = await measure(Api(http, namespace), arguments.sessions, arguments.operator_namespace)
+        found = await measure(Api(http, namespace), arguments)
     print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measures cold sessions on the cluster of KUBECONFIG.")
     parser.add_argument("--sessions", type=int, default=10)
+    parser.add_argument("--idle-seconds", type=float, default=60)
     parser.add_argument("--operator-namespace", default="dspy-agent")
     asyncio.run(main(parser.parse_args()))
