@@ -146,3 +146,25 @@ fn a_graceful_stop_keeps_everything() {
     );
     assert!(error_of(client.call(&["XADD", "s", "7-0", "f", "v"])).contains("equal or smaller"));
 }
+
+#[test]
+fn counters_at_their_limit_stay_there_and_the_store_restarts() {
+    const LARGEST: &str = "9223372036854775807";
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::start(directory.path());
+    let mut client = server.client();
+    client.call(&["XADD", "s", "1-0", "f", "v"]);
+    client.call(&["XADD", "s", "2-0", "f", "v"]);
+    client.call(&["XGROUP", "CREATE", "s", "g", "0", "ENTRIESREAD", LARGEST]);
+    client.call(&["XREADGROUP", "GROUP", "g", "a", "STREAMS", "s", ">"]);
+    client.call(&["XCLAIM", "s", "g", "a", "0", "1-0", "RETRYCOUNT", LARGEST]);
+    client.call(&["XCLAIM", "s", "g", "b", "0", "1-0"]);
+    client.call(&["XAUTOCLAIM", "s", "g", "c", "0", "0"]);
+    client.call(&["XREADGROUP", "GROUP", "g", "c", "STREAMS", "s", "0"]);
+    // A graceful stop folds all of it.
+    assert!(server.stop());
+    let server = Server::start(directory.path());
+    let mut client = server.client();
+    let row = client.call(&["XPENDING", "s", "g", "-", "+", "1"]).into_array().swap_remove(0).into_array();
+    assert_eq!(row[3], RespValue::Integer(i64::MAX));
+}

@@ -9,7 +9,7 @@ use super::xgroup::no_group;
 use super::xrange::{range_start, reply_entry};
 use crate::error::CommandError;
 use crate::state::{StreamEdit, StreamId};
-use crate::store::PendingRow;
+use crate::store::{PendingRow, count_up};
 
 /// Pending entries looked at per entry asked for, so that a call stays short when few are idle.
 const ATTEMPTS_PER_COUNT: usize = 10;
@@ -92,7 +92,7 @@ fn claim(
         if edit.now_ms.saturating_sub(row.delivered_ms) < min_idle_ms {
             continue;
         }
-        let deliveries = row.deliveries + u64::from(!options.just_id);
+        let deliveries = if options.just_id { row.deliveries } else { count_up(row.deliveries) };
         let row = PendingRow { consumer: consumer.clone(), delivered_ms: edit.now_ms, deliveries };
         edit.assign(group, id, row);
         claimed.entries.push((id, fields));

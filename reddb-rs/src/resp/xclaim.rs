@@ -8,7 +8,7 @@ use super::xgroup::no_group;
 use super::xrange::reply_entry;
 use crate::error::CommandError;
 use crate::state::{StreamEdit, StreamId};
-use crate::store::PendingRow;
+use crate::store::{PendingRow, count_up};
 
 struct Options {
     ids: Vec<StreamId>,
@@ -128,7 +128,7 @@ fn claim(
         Some(row) if edit.now_ms.saturating_sub(row.delivered_ms) < min_idle_ms => return None,
         Some(row) => row.deliveries,
     };
-    let deliveries = options.deliveries.unwrap_or(if options.just_id { deliveries } else { deliveries + 1 });
+    let deliveries = options.deliveries.unwrap_or(if options.just_id { deliveries } else { count_up(deliveries) });
     let row = PendingRow { consumer: consumer.clone(), delivered_ms: options.delivered_ms, deliveries };
     edit.assign(group, id, row);
     Some(fields)

@@ -9,7 +9,7 @@ use super::xrange::reply_entry;
 use super::xread::{ReadOptions, above, begin_stream, begin_streams, parse_read};
 use crate::error::CommandError;
 use crate::state::{Keyspace, StreamEdit, StreamId};
-use crate::store::PendingRow;
+use crate::store::{PendingRow, count_up};
 
 /// Who reads.
 struct Reader {
@@ -87,7 +87,7 @@ fn read_one(
         return deliver_new(edit, reply, key, reader, count);
     };
     begin_stream(reply, key);
-    reply_history(edit, reply, reader, from, count);
+    deliver_again(edit, reply, reader, from, count);
     true
 }
 
@@ -112,7 +112,7 @@ fn deliver_new(edit: &mut StreamEdit<'_>, reply: &mut Reply, key: &[u8], reader:
     for (id, fields) in &entries {
         let holes_ahead = edit.stream.max_deleted_id >= *id;
         read = match read {
-            Some(read) if !holes_ahead => Some(read + 1),
+            Some(read) if !holes_ahead => Some(count_up(read)),
             _ => edit.stream.entries_read_at(*id),
         };
         reply_entry(reply, *id, fields);
@@ -125,20 +125,21 @@ fn deliver_new(edit: &mut StreamEdit<'_>, reply: &mut Reply, key: &[u8], reader:
     true
 }
 
-/// What is pending for the consumer after `from`; entries deleted meanwhile have no fields.
-fn reply_history(edit: &StreamEdit<'_>, reply: &mut Reply, reader: &Reader, from: StreamId, count: usize) {
+/// What is pending for the consumer after `from`; entries deleted meanwhile have no fields. Reading it is a delivery: who
+/// resumes its work has as long for it as who was given it first, before another consumer may claim it.
+fn deliver_again(edit: &mut StreamEdit<'_>, reply: &mut Reply, reader: &Reader, from: StreamId, count: usize) {
     let consumer = edit.stream.groups.get(&reader.group).and_then(|group| group.consumers.get(&reader.consumer));
     let ids: Vec<StreamId> =
         consumer.map(|consumer| consumer.pending.range(above(from)).take(count).copied().collect()).unwrap_or_default();
     reply.array(ids.len());
     for id in ids {
-        match edit.stream.entries.get(&id) {
-            Some(fields) => reply_entry(reply, id, fields),
-            None => {
-                reply.array(2);
-                reply.text(id);
-                reply.null_array();
-            }
+        if let Some(fields) = edit.stream.entries.get(&id) {
+            reply_entry(reply, id, fields);
+            edit.deliver_again(&reader.group, id);
+        } else {
+            reply.array(2);
+            reply.text(id);
+            reply.null_array();
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::stream::ENTRY_OVERHEAD_BYTES;
 use super::{Group, Stream, StreamId};
-use crate::store::{Mutation, PendingRow};
+use crate::store::{Mutation, PendingRow, count_up};
 
 /// A stream open for writing.
 pub struct StreamEdit<'a> {
@@ -141,6 +141,15 @@ impl StreamEdit<'_> {
         };
         state.assign(id, row.clone());
         self.journal.push(Mutation::PutPending { stream: self.stream.number, group: group.clone(), id, pending: row });
+    }
+
+    /// Notes that the owner of `id` was given it once more, now.
+    pub fn deliver_again(&mut self, group: &Bytes, id: StreamId) {
+        let pending = self.stream.groups.get(group).and_then(|state| state.pending.get(&id));
+        if let Some(row) = pending.cloned() {
+            let deliveries = count_up(row.deliveries);
+            self.assign(group, id, PendingRow { delivered_ms: self.now_ms, deliveries, ..row });
+        }
     }
 
     /// Acknowledges `id`; false if it was not pending.

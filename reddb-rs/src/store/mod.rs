@@ -12,5 +12,5 @@ pub mod streams;
 
 pub use fold::{FoldJob, Folder};
 pub use journal::Journal;
-pub use mutation::{Mutation, PendingRow};
+pub use mutation::{Mutation, PendingRow, count_up};
 pub use persistence::Persistence;

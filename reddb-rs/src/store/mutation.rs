@@ -30,6 +30,12 @@ pub enum Mutation {
     DeletePending { stream: u64, group: Bytes, id: StreamId },
 }
 
+/// The next value of a counter that a client may have set: it stays at the largest number that a table can hold.
+#[must_use]
+pub fn count_up(count: u64) -> u64 {
+    count.saturating_add(1).min(i64::MAX as u64)
+}
+
 /// An entry that was delivered to `consumer` and not yet acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingRow {

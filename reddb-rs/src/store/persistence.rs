@@ -138,3 +138,41 @@ impl Persistence {
         self.journal.reset()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::StreamId;
+    use crate::store::{PendingRow, streams};
+
+    /// A claim whose client had set the delivery count to the largest i64 was journaled with one more than that. The tables
+    /// could not take it, so the fold failed, and so did every start after it.
+    #[test]
+    fn a_journal_with_a_number_beyond_i64_is_recovered() {
+        let directory = tempfile::tempdir().unwrap();
+        let beyond = i64::MAX as u64 + 1;
+        let (stream, group) = (1, bytes::Bytes::from_static(b"g"));
+        let id = StreamId::new(1, 0);
+        let batch = [
+            Mutation::PutStreamKey { key: "s".into(), expires_ms: 0, stream },
+            Mutation::PutHeader { stream, last_id: id, max_deleted_id: StreamId::MIN, entries_added: 1 },
+            Mutation::PutEntry { stream, id, fields: "*0\r\n".into() },
+            Mutation::PutGroup { stream, group: group.clone(), last_delivered: id, entries_read: Some(beyond) },
+            Mutation::PutPending {
+                stream,
+                group: group.clone(),
+                id,
+                pending: PendingRow { consumer: "c".into(), delivered_ms: 5, deliveries: beyond },
+            },
+        ];
+        let journal = open::journal(directory.path(), Durability::Fsync).unwrap();
+        Journal::open(journal, 0).unwrap().commit(&batch).unwrap();
+
+        Persistence::open(directory.path(), Durability::Fsync, || {}).unwrap().close().unwrap();
+        let tables = open::data_reader(directory.path()).unwrap();
+        let stored = streams::load(&tables, stream).unwrap();
+        let group = &stored.groups[&group];
+        assert_eq!(group.entries_read, Some(i64::MAX as u64));
+        assert_eq!(group.pending[&id].deliveries, i64::MAX as u64);
+    }
+}

@@ -16,7 +16,7 @@ pub fn put_header(connection: &Connection, stream: u64, last: StreamId, deleted:
              ON CONFLICT (stream) DO UPDATE SET last_id = excluded.last_id, \
              max_deleted_id = excluded.max_deleted_id, entries_added = excluded.entries_added",
         )?
-        .execute((stream, last.to_bytes(), deleted.to_bytes(), added))?;
+        .execute((stream, last.to_bytes(), deleted.to_bytes(), stored(added)))?;
     Ok(())
 }
 
@@ -49,7 +49,7 @@ pub fn drop_stream(connection: &Connection, stream: u64) -> Written {
 pub fn put_group(connection: &Connection, stream: u64, name: &[u8], last: StreamId, read: Option<u64>) -> Written {
     connection
         .prepare_cached("REPLACE INTO groups (stream, name, last_delivered, entries_read) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((stream, name, last.to_bytes(), read))?;
+        .execute((stream, name, last.to_bytes(), read.map(stored)))?;
     Ok(())
 }
 
@@ -67,7 +67,7 @@ pub fn drop_group(connection: &Connection, stream: u64, name: &[u8]) -> Written 
 pub fn put_consumer(connection: &Connection, stream: u64, group: &[u8], name: &[u8], seen_ms: u64) -> Written {
     connection
         .prepare_cached("REPLACE INTO consumers (stream, grp, name, seen_ms) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((stream, group, name, seen_ms))?;
+        .execute((stream, group, name, stored(seen_ms)))?;
     Ok(())
 }
 
@@ -86,7 +86,7 @@ pub fn put_pending(connection: &Connection, stream: u64, group: &[u8], id: Strea
         .prepare_cached(
             "REPLACE INTO pending (stream, grp, id, consumer, delivered_ms, deliveries) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
-        .execute((stream, group, id.to_bytes(), &row.consumer[..], row.delivered_ms, row.deliveries))?;
+        .execute((stream, group, id.to_bytes(), &row.consumer[..], stored(row.delivered_ms), stored(row.deliveries)))?;
     Ok(())
 }
 
@@ -97,6 +97,12 @@ pub fn delete_pending(connection: &Connection, stream: u64, group: &[u8], id: St
         id.to_bytes(),
     ))?;
     Ok(())
+}
+
+/// SQLite's integers are signed. A journal may hold a larger number, as older versions counted beyond: it must not keep the
+/// store from starting.
+fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// The largest number that a stream ever had, so that numbers are not reused.

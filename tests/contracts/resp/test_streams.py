@@ -118,6 +118,19 @@ def test_idle_entries_are_claimed(client: redis.Redis) -> None:
     assert client.xpending_range("s", "g", "-", "+", 10, idle=3_600_000) == []
 
 
+def test_reading_history_is_a_delivery(client: redis.Redis) -> None:
+    fill(client, "s", 2)
+    client.xgroup_create("s", "g", id="0")
+    client.xreadgroup("g", "c", {"s": ">"})
+    client.xdel("s", "2-0")
+    client.xclaim("s", "g", "c", 0, ["1-0"], idle=3_600_000, retrycount=1)
+    assert [entry_id for entry_id, _ in entries(client.xreadgroup("g", "c", {"s": "0"}))] == ["1-0", "2-0"]
+    rows = client.xpending_range("s", "g", "-", "+", 10)
+    # An entry that was deleted meanwhile is named, but not delivered again.
+    assert [(row["message_id"], row["times_delivered"]) for row in rows] == [("1-0", 2), ("2-0", 1)]
+    assert client.xautoclaim("s", "g", "thief", 1_800_000)[1] == []
+
+
 def test_autoclaim_goes_on_from_its_cursor(client: redis.Redis) -> None:
     fill(client, "s", 5)
     client.xgroup_create("s", "g", id="0")
