@@ -15,11 +15,11 @@ from tools.cluster.local.components import components
 from tools.cluster.local.layout import ADDRESSES, INSIDE, PAUSE_IMAGE, SLOTS, Layout
 from tools.cluster.provider import Options
 
-LAYOUT = Layout("dev", 3)
+LAYOUT = Layout("dev", 3, "c0ffee")
 
 
 def test_slots_share_no_address_and_stay_in_the_range() -> None:
-    networks = [Layout("x", slot).network for slot in range(SLOTS)]
+    networks = [Layout("x", slot, "c0ffee").network for slot in range(SLOTS)]
     assert all(network.subnet_of(ADDRESSES) for network in networks)
     assert not any(one.overlaps(other) for one, other in itertools.combinations(networks, 2))
 
@@ -35,11 +35,11 @@ def test_a_slots_networks_do_not_overlap() -> None:
 
 def test_a_slot_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="outside"):
-        Layout("x", SLOTS)
+        Layout("x", SLOTS, "c0ffee")
 
 
 def test_link_names_fit_the_kernels_limit() -> None:
-    assert len(Layout("x", SLOTS - 1).link) < 16
+    assert len(Layout("x", SLOTS - 1, "c0ffee").link) < 16
 
 
 def test_containerd_reads_its_configuration() -> None:
@@ -113,6 +113,17 @@ def test_cgroups_are_made_and_removed_in_every_v1_hierarchy(tmp_path: Path) -> N
     (tmp_path / "cpu" / "x" / "pod").mkdir()
     cgroups.remove("x", tmp_path)
     assert list(tmp_path.rglob("x")) == []
+
+
+def test_cgroups_of_another_cluster_stay(tmp_path: Path) -> None:
+    (tmp_path / "memory").mkdir()
+    other = [Layout("dev", 3, "another"), Layout("dev", 31, "c0ffee")]
+    for layout in (LAYOUT, *other):
+        cgroups.create(layout.cgroup, tmp_path)
+    cgroups.remove(LAYOUT.cgroup, tmp_path)
+    assert {path.name for path in (tmp_path / "memory").iterdir()} == {layout.cgroup for layout in other}
+    cgroups.remove(LAYOUT.slot_cgroups, tmp_path)
+    assert [path.name for path in (tmp_path / "memory").iterdir()] == [other[1].cgroup]
 
 
 def test_on_v2_there_is_one_hierarchy(tmp_path: Path) -> None:

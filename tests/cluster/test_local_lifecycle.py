@@ -23,7 +23,7 @@ from tools.cluster.local.layout import Layout
 from tools.cluster.local.provider import LocalProvider, Record
 from tools.cluster.provider import Cluster
 from tools.common import paths
-from tools.common.process import run
+from tools.common.process import ToolError, run
 from tools.images import store
 
 pytestmark = [
@@ -96,10 +96,9 @@ class Traces:
             if str(self.folder) in line
         ]
         found += [f"cgroup {path}" for path in cgroup_folders(self.layout)]
-        if (Path("/sys/class/net") / self.layout.link).exists():
+        if self.layout.mark in run(["ip", "link", "show"]):
             found.append(f"link {self.layout.link}")
-        rules = run(["iptables-save"])
-        if f"dspy-agent {self.layout.name}" in rules:
+        if self.layout.mark in run(["iptables-save"]):
             found.append("packet-filter rule")
         if self.folder.exists():
             found.append(f"folder {self.folder}")
@@ -226,18 +225,18 @@ def test_a_killed_kubelet_is_started_again(up: Up) -> None:
     cluster = up("kubelet")
     (old,) = programs(cluster, "kubelet")
     kill_and_wait(old)
-    kubectl(
-        cluster.kubeconfig,
-        "run",
-        "pause",
-        "--image=localhost/dspy-agent/pause:3",
-        "--image-pull-policy=Never",
-    )
+    run_pause(cluster)
+    (new,) = programs(cluster, "kubelet")
+    assert new != old
+
+
+def run_pause(cluster: Cluster) -> None:
+    """A pod that needs no more than the node itself: it gets ready, or the cluster does not work."""
+    image = ["--image=localhost/dspy-agent/pause:3", "--image-pull-policy=Never"]
+    kubectl(cluster.kubeconfig, "run", "pause", *image)
     kubectl(
         cluster.kubeconfig, "wait", "--for=condition=Ready", "--timeout=60s", "pod/pause", timeout_seconds=70
     )
-    (new,) = programs(cluster, "kubelet")
-    assert new != old
 
 
 def programs(cluster: Cluster, name: str) -> list[int]:
@@ -264,6 +263,36 @@ def test_up_and_down_cope_with_a_killed_cluster(up: Up, victim: str) -> None:
 def kill_and_wait(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     wait_for_end(pid)
+
+
+def test_a_dead_clusters_removal_leaves_the_next_in_its_slot_alone(up: Up) -> None:
+    first = Traces.of(up("dead"))
+    kill_and_wait(supervisor(first.record))
+    wait_for_all(first.pid_namespace)
+    alive = up("alive")
+    second = Traces.of(alive)
+    # The kernel frees the slot a little after the death, and other clusters may come and go: make sure that it is one.
+    same_slot = dataclasses.replace(first.layout, slot=second.layout.slot)
+    dataclasses.replace(first.record, layout=same_slot).save(first.folder)
+
+    tool("down", "--name", "dead")
+    assert LocalProvider().running(alive)
+    run_pause(alive)
+    tool("down", "--name", "alive")
+    assert second.left() == []
+
+
+def test_a_cgroup_in_use_is_told_and_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "REMOVAL_SECONDS", 0.1)
+    layout = Layout("busy", 0, "in-use")
+    cgroups.create(layout.cgroup)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        for folder in cgroup_folders(layout):
+            (folder / "cgroup.procs").write_text(str(process.pid))
+        with pytest.raises(ToolError, match=r"Processes still live.*cgroup\.procs"):
+            cgroups.remove(layout.cgroup)
+    cgroups.remove(layout.cgroup)
+    assert cgroup_folders(layout) == []
 
 
 def test_clusters_stand_side_by_side(up: Up) -> None:

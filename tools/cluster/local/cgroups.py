@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import time
 from pathlib import Path
+
+from tools.common.process import ToolError
 
 ROOT = Path("/sys/fs/cgroup")
 REMOVAL_SECONDS = 10.0
@@ -35,29 +39,35 @@ def _inherit_cpuset(group: Path) -> None:
             (group / setting).write_text((group.parent / setting).read_text())
 
 
-def remove(name: str, root: Path = ROOT) -> None:
-    """Remove the cgroup with all below it. Its processes must be dead or dying.
+def remove(pattern: str, root: Path = ROOT) -> None:
+    """Remove each cgroup whose name matches, with all below it. Their processes must be dead or dying.
 
     Raises:
-        OSError: EBUSY, when a process still lives in it after `REMOVAL_SECONDS`.
+        ToolError: a process still lives in one after `REMOVAL_SECONDS`.
     """
     deadline = time.monotonic() + REMOVAL_SECONDS
     for hierarchy in hierarchies(root):
-        _remove_tree(hierarchy / name, deadline)
+        for group in hierarchy.glob(pattern):
+            _remove_tree(group, deadline)
 
 
 def _remove_tree(group: Path, deadline: float) -> None:
-    if not group.exists():
-        return None
-    for child in [path for path in group.iterdir() if path.is_dir()]:
-        _remove_tree(child, deadline)
+    """The deepest first. Whatever is gone by the time we come to it is what was asked for."""
+    for folder, _, _ in os.walk(group, topdown=False):
+        with contextlib.suppress(FileNotFoundError):
+            _remove_one(Path(folder), deadline)
+
+
+def _remove_one(group: Path, deadline: float) -> None:
     while True:
         try:
             return group.rmdir()
-        except FileNotFoundError:
-            return None
         except OSError as error:
-            # The kernel takes a moment to account for processes that have just been killed.
-            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+            if error.errno != errno.EBUSY:
                 raise
+            if time.monotonic() > deadline:
+                raise ToolError(
+                    f"Processes still live in the cgroup {group}, which cannot be removed: its cgroup.procs lists them."
+                ) from error
+            # The kernel takes a moment to account for processes that have just been killed.
             time.sleep(0.02)

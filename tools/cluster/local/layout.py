@@ -18,6 +18,7 @@ PKI = INSIDE / "pki"
 CONFIG = INSIDE / "config"
 
 UPLINK = "uplink"
+MARK = "dspy-agent"
 PAUSE_IMAGE = "localhost/dspy-agent/pause:3"
 COREDNS_IMAGE = "localhost/dspy-agent/coredns:v1.14.0"
 API_PORT = 6443
@@ -28,10 +29,15 @@ class Layout:
     """A cluster's addresses. The slot (0 to SLOTS-1) is whichever was free when it started.
 
     Each slot owns a /20: a /30 that links it with the host, a /22 for services, a /21 for pods.
+
+    Attributes:
+        start: a random word, new with every start. What a cluster leaves on the host bears it, so that removing a dead
+            cluster cannot hit another that has its slot, or its name, by then.
     """
 
     name: str
     slot: int
+    start: str
 
     def __post_init__(self) -> None:
         if not 0 <= self.slot < SLOTS:
@@ -75,9 +81,19 @@ class Layout:
         return f"dspy{self.slot}"
 
     @property
+    def mark(self) -> str:
+        """What the link and the packet-filter rules carry as a comment."""
+        return f"{MARK} {self.name} {self.start}"
+
+    @property
     def cgroup(self) -> str:
         """The cgroup below which the kubelet puts every pod, in each hierarchy."""
-        return f"dspy-agent-{self.slot}"
+        return f"{MARK}-{self.slot}-{self.start}"
+
+    @property
+    def slot_cgroups(self) -> str:
+        """A pattern of the cgroups of all that ever had this slot."""
+        return f"{MARK}-{self.slot}-*"
 
     @property
     def api_url(self) -> str:

@@ -68,7 +68,8 @@ class LocalProvider:
         missing += [] if CNI.exists() else [str(CNI)]
         if missing:
             return Verdict(
-                False, f"lacks {', '.join(missing)}; `python3 -m tools.setup cluster` installs them"
+                False,
+                f"lacks {', '.join(missing)}; `python3 -m tools.setup kubernetes cluster` installs them",
             )
         return Verdict(True, "root on Linux, and every program is there")
 
@@ -145,7 +146,7 @@ def start(cluster: Cluster, options: Options, progress: Progress) -> Record:
 
 def _prepare(cluster: Cluster, layout: Layout, options: Options) -> None:
     """Make what the supervisor's programs find when they start."""
-    cgroups.remove(layout.cgroup)  # of a killed cluster that had this slot
+    cgroups.remove(layout.slot_cgroups)  # of killed clusters that had this slot
     cgroups.create(layout.cgroup)
     pki = cluster.folder / "pki"
     certificates.make(pki, layout)
