@@ -10,7 +10,6 @@ export PATH := $(CURDIR)/.venv/bin:$(DSPY_CACHE)/bin:$(HOME)/.cargo/bin:/usr/loc
 # A demo's kubeconfig in the caller's shell must not become the tests' cluster; `make test USE_KUBECONFIG=1` says that it should.
 TEST_ENV := $(if $(USE_KUBECONFIG),,env -u KUBECONFIG)
 
-RUST_TARGET := x86_64-unknown-linux-musl
 PYTEST := .venv/bin/python -m pytest
 
 .PHONY: help
@@ -22,7 +21,8 @@ setup: ## install what is missing: packages, tools, the Python environment
 	@python3 -m tools.setup
 
 .PHONY: build
-build: setup ## build the three binaries into dist/bin
+build: ## build the three binaries into dist/bin
+	@python3 -m tools.setup --without checks --without benchmarks
 	@python3 -m tools.build
 
 .PHONY: images
@@ -59,18 +59,18 @@ fmt: setup ## format all code
 	cargo fmt
 
 .PHONY: generate
-generate: build ## write again what is derived: chart CRDs, exported contracts
+generate: setup build ## write again what is derived: chart CRDs, exported contracts
 	.venv/bin/python -m tools.charts.sync
 	.venv/bin/python -m tools.contracts
 
 .PHONY: test-unit
-test-unit: build ## the quick part: unit and integration tests without a cluster
+test-unit: setup build ## the quick part: unit and integration tests without a cluster
 	cargo test --workspace --quiet
 	cd orchestrator-go && go test -race ./...
 	$(PYTEST) -m "not cluster"
 
 .PHONY: test-cluster
-test-cluster: images ## what needs a Kubernetes: tools/cluster and the end-to-end tests
+test-cluster: setup images ## what needs a Kubernetes: tools/cluster and the end-to-end tests
 	$(TEST_ENV) $(PYTEST) -m cluster
 
 .PHONY: test
@@ -81,5 +81,5 @@ test: ## everything, from a clean clone
 	@$(MAKE) --no-print-directory test-cluster
 
 .PHONY: bench
-bench: images ## measure, beside what a user would pick instead; writes benchmarks/RESULTS.md
+bench: setup images ## measure, beside what a user would pick instead; writes benchmarks/RESULTS.md
 	@.venv/bin/python -m benchmarks.run

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tools.cluster import archive
-from tools.cluster.kubectl import kubectl
+from tools.cluster.kubectl import kubectl, wait
 from tools.cluster.provider import Cluster, Provider
 from tools.common import paths
 from tools.common.process import ToolError
@@ -39,19 +39,10 @@ def scale(cluster: Cluster, provider: Provider, count: int, progress: Progress) 
         kubectl(cluster.kubeconfig, "delete", "--ignore-not-found", "-f", "-", stdin=manifest)
         progress.line("no fake nodes")
         return
-    _wait(cluster, "--for=condition=Available", "--namespace=kube-system", "deployment/kwok")
-    _wait(cluster, "--for=condition=Ready", "node", f"--selector={LABEL}")
+    available = ["--for=condition=Available", "--namespace=kube-system", "deployment/kwok"]
+    wait(cluster.kubeconfig, *available, seconds=READY_SECONDS)
+    wait(cluster.kubeconfig, "--for=condition=Ready", "node", f"--selector={LABEL}", seconds=READY_SECONDS)
     progress.line(f"{count} fake nodes are ready")
-
-
-def _wait(cluster: Cluster, *arguments: str) -> None:
-    kubectl(
-        cluster.kubeconfig,
-        "wait",
-        f"--timeout={READY_SECONDS}s",
-        *arguments,
-        timeout_seconds=READY_SECONDS + 10,
-    )
 
 
 def _existing(cluster: Cluster) -> list[str]:
@@ -93,7 +84,7 @@ def _image() -> Path:
     """KWOK's image, made of the binary in the tool cache when first asked for."""
     binary = paths.tool("kwok")
     if not binary.exists():
-        raise ToolError("KWOK is not built; `python3 -m tools.setup cluster` builds it.")
+        raise ToolError("KWOK is not built; `python3 -m tools.setup kubernetes` builds it.")
     path = store.latest("kwok")
     if not path.exists() or path.stat().st_mtime < binary.stat().st_mtime:
         archive.write_from_binary(path, KWOK_IMAGE, binary, ["/kwok"])

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.cluster.provider import Cluster, Options, Verdict
-from tools.common import paths
+from tools.common import docker, paths
 from tools.common.process import ToolError, run
 from tools.common.progress import Progress
 
-# Kubernetes 1.34, from kind's release notes; by digest, so that nothing else can be pulled under the name.
-NODE_IMAGE = "kindest/node:v1.34.0"
+# Kubernetes 1.34, as kind v0.30.0 has it by default (pkg/apis/config/defaults); by digest, so that nothing else can be
+# pulled under the name.
+NODE_IMAGE = "kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a"
 ASK_SECONDS = 5.0
 PULL_SECONDS = 20.0
 
@@ -25,9 +26,7 @@ class KindProvider:
     def verdict(self) -> Verdict:
         if shutil.which("docker") is None:
             return Verdict(False, "there is no docker command")
-        try:
-            run(["docker", "version", "--format", "{{.Server.Version}}"], timeout_seconds=ASK_SECONDS)
-        except ToolError:
+        if not docker.engine_answers():
             return Verdict(False, "no Docker engine answers")
         if not _node_image_reachable():
             return Verdict(False, f"the node image {NODE_IMAGE} is neither here nor in a reachable registry")

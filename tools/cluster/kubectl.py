@@ -15,7 +15,7 @@ def program() -> str:
         return str(built)
     found = shutil.which("kubectl")
     if found is None:
-        raise ToolError("kubectl is not installed; `python3 -m tools.setup cluster` builds it.")
+        raise ToolError("kubectl is not installed; `python3 -m tools.setup kubernetes` builds it.")
     return found
 
 
@@ -25,3 +25,8 @@ def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None, timeout
     return run(
         [program(), f"--kubeconfig={kubeconfig}", *arguments], stdin=data, timeout_seconds=timeout_seconds
     )
+
+
+def wait(kubeconfig: Path, *arguments: str, seconds: int) -> None:
+    """`kubectl wait` with one bound for all it waits for; raises what `process.run` does."""
+    kubectl(kubeconfig, "wait", f"--timeout={seconds}s", *arguments, timeout_seconds=seconds + 10)

@@ -6,19 +6,18 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
-from tools.common import paths
+from tools.common import docker, paths
 from tools.common.process import ToolError, run
 from tools.common.progress import Progress
 from tools.images import base
 from tools.images.components import Component
 
-ASK_SECONDS = 5.0
 BUILD_SECONDS = 1800.0
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Builder(Protocol):
-    """Builds one image at a time; several threads may call it."""
+    """Builds one image at a time."""
 
     name: str
 
@@ -95,13 +94,10 @@ def choose(progress: Progress) -> Builder:
     Raises:
         ToolError: neither is there.
     """
-    if shutil.which("docker"):
-        try:
-            run(["docker", "version", "--format={{.Server.Version}}"], timeout_seconds=ASK_SECONDS)
-            return DockerBuilder()
-        except ToolError:
-            progress.line("no Docker engine answers; buildah builds")
+    if docker.engine_answers():
+        return DockerBuilder()
     if shutil.which("buildah"):
+        progress.line("no Docker engine answers; buildah builds")
         return BuildahBuilder()
     raise ToolError(
         "Images need a running Docker engine, or buildah and root (`python3 -m tools.setup images`)."

@@ -3,46 +3,48 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 
-from tools.common import paths
+from tools.common import docker, paths
 from tools.common.lock import exclusive
-from tools.common.process import ToolError, run
+from tools.common.process import ToolError
 from tools.common.progress import Progress
 from tools.setup import debian, golang, languages, nodeimages
 from tools.setup.thing import Thing
 
 
-def docker_answers() -> bool:
-    """With a Docker engine, images are built by it and clusters made by kind."""
-    if shutil.which("docker") is None:
-        return False
-    try:
-        run(["docker", "version", "--format={{.Server.Version}}"], timeout_seconds=5)
-    except ToolError:
-        return False
-    return True
-
-
-def wanted() -> list[Thing]:
-    """Everything that this machine needs, in the order in which it can be installed."""
-    languages_first = [languages.uv(), languages.environment(), languages.rust_target()]
-    if docker_answers():
-        kubectl = [] if shutil.which("kubectl") else [golang.kubectl()]
-        return [*languages_first, golang.kind(), *kubectl, *golang.checks()]
+def everything() -> list[Thing]:
+    """All that any machine may need, in the order in which it can be installed."""
     return [
         debian.packages("builds", debian.BUILDS),
-        *languages_first,
+        languages.uv(),
+        languages.environment(),
+        languages.rust_target(),
+        *golang.kubernetes(),
         debian.packages("cluster", debian.CLUSTER),
         *golang.local_cluster(),
-        golang.kwok(),
         *nodeimages.node_images(),
         debian.packages("images", debian.IMAGES),
+        golang.kind(),
         *golang.checks(),
+        debian.packages("checks", debian.CHECKS),
         debian.packages("benchmarks", debian.BENCHMARKS),
     ]
+
+
+def groups() -> list[str]:
+    return list(dict.fromkeys(thing.group for thing in everything()))
+
+
+def chosen(asked: Sequence[str], without: Sequence[str]) -> list[Thing]:
+    """What to install: the groups asked for, else all that this machine has a use for.
+
+    With a Docker engine, images are built by it and clusters made by kind; the rest can still be asked for.
+    """
+    unneeded = {"cluster", "images"} if docker.engine_answers() else {"kind"}
+    wanted = set(asked or groups()) - set(without) - (set() if asked else unneeded)
+    return [thing for thing in everything() if thing.group in wanted]
 
 
 def install_missing(things: Sequence[Thing], progress: Progress) -> list[str]:
@@ -62,16 +64,23 @@ def install_missing(things: Sequence[Thing], progress: Progress) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.setup", description=__doc__)
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help="only these groups (default: all)")
+    known = groups()
+    parser.add_argument(
+        "groups",
+        nargs="*",
+        metavar="GROUP",
+        help=f"only these (default: what this machine needs of {', '.join(known)})",
+    )
+    parser.add_argument(
+        "--without", action="append", default=[], choices=known, metavar="GROUP", help="leave this group out"
+    )
     parser.add_argument(
         "--check", action="store_true", help="install nothing; exit 1 when something is missing"
     )
     arguments = parser.parse_args(argv)
-    things = [thing for thing in wanted() if not arguments.groups or thing.group in arguments.groups]
-    if unknown := set(arguments.groups) - {thing.group for thing in wanted()}:
-        parser.error(
-            f"no group {', '.join(sorted(unknown))}; there are: {', '.join(dict.fromkeys(t.group for t in wanted()))}"
-        )
+    if unknown := set(arguments.groups) - set(known):
+        parser.error(f"no group {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    things = chosen(arguments.groups, arguments.without)
     if arguments.check:
         lacking = [thing.name for thing in things if not thing.present()]
         print("\n".join(f"missing: {name}" for name in lacking) or "everything is there")

@@ -13,7 +13,23 @@ CLUSTER = ("containerd", "runc", "containernetworking-plugins", "conntrack", "ip
            "nftables", "openssl", "util-linux")  # fmt: skip
 IMAGES = ("buildah", "ca-certificates", "debootstrap")
 BUILDS = ("gcc", "git", "libc6-dev", "musl-tools", "openssh-client", "python3-venv")
+CHECKS = ("redis-server",)  # what RedDB's tests compare it with
 BENCHMARKS = ("redis-server", "redis-tools")
+
+# By which program a package is recognised that did not come from dpkg. Unless it is named here, by its own name;
+# None is a package without a program, of which only dpkg knows.
+PROGRAMS = {
+    "ca-certificates": None,
+    "containernetworking-plugins": None,
+    "iproute2": "ip",
+    "libc6-dev": None,
+    "musl-tools": "musl-gcc",
+    "nftables": "nft",
+    "openssh-client": "ssh",
+    "python3-venv": None,
+    "redis-tools": "redis-cli",
+    "util-linux": "unshare",
+}
 
 
 def packages(group: str, names: tuple[str, ...]) -> Thing:
@@ -32,13 +48,25 @@ def packages(group: str, names: tuple[str, ...]) -> Thing:
 
 
 def missing(names: tuple[str, ...]) -> list[str]:
-    """Those of the packages that dpkg does not know as installed; all of them where there is no dpkg."""
+    """Those of the packages that neither dpkg knows as installed nor their program on the PATH shows to be there."""
+    installed = _installed(names)
+    return [name for name in names if name not in installed and not _on_path(name)]
+
+
+def _on_path(name: str) -> bool:
+    program = PROGRAMS.get(name, name)
+    if program is None:  # without dpkg there is no telling: what needs it will say so
+        return shutil.which("dpkg-query") is None
+    return shutil.which(program) is not None
+
+
+def _installed(names: tuple[str, ...]) -> set[str]:
+    """Those that dpkg knows as installed; none where there is no dpkg."""
     if shutil.which("dpkg-query") is None:
-        return list(names)
+        return set()
     # dpkg-query fails when it has never heard of one of the names, and still prints the others.
     listed = subprocess.run(
         ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Package}\n", *names],
         capture_output=True, text=True, timeout=30, check=False,
     ).stdout  # fmt: skip
-    installed = {line.split()[1] for line in listed.splitlines() if line.startswith("ii")}
-    return [name for name in names if name not in installed]
+    return {line.split()[1] for line in listed.splitlines() if line.startswith("ii")}

@@ -32,14 +32,15 @@ KUBE_PROGRAMS = (
 )
 
 
-def own(name: str, module: str, package: str, flags: str = STRIPPED, aliases: tuple[str, ...] = ()) -> Thing:
-    """A program of a Go module that lies in this repository; `aliases` are links to it."""
+def own(name: str, group: str, package: str, flags: str = STRIPPED, aliases: tuple[str, ...] = ()) -> Thing:
+    """A program of this repository: `package` is its module's folder, and its own in that; `aliases` link to it."""
+    module, _, inside = package.partition("/")
     folder = MODULES / module
-    sources = [folder / "go.mod", folder / "go.sum", *sorted((folder / package).glob("*.go"))]
+    sources = [folder / "go.mod", folder / "go.sum", *sorted((folder / inside).glob("*.go"))]
     key = key_of(flags, *aliases, files=sources)
 
     def install() -> None:
-        _build(["build", "-o", str(_partial(name)), f"./{package}"], flags, cwd=folder)
+        _build(["build", "-o", str(_partial(name)), f"./{inside}"], flags, cwd=folder)
         _partial(name).rename(paths.tool(name))
         for alias in aliases:
             link = paths.tool(alias)
@@ -47,7 +48,7 @@ def own(name: str, module: str, package: str, flags: str = STRIPPED, aliases: tu
             link.symlink_to(name)
         write_stamp(name, key)
 
-    return Thing(name, "cluster", lambda: stamped(name, key) and paths.tool(name).exists(), install)
+    return Thing(name, group, lambda: stamped(name, key) and paths.tool(name).exists(), install)
 
 
 def released(name: str, group: str, package: str, version: str) -> Thing:
@@ -81,32 +82,27 @@ def _build(arguments: list[str], flags: str, cwd: Path, **extra: str) -> None:
     )
 
 
+def kubernetes() -> list[Thing]:
+    """What charts are installed and tested with, on whichever cluster; the apiserver's tests need no cluster at all."""
+    return [
+        own("kube", "kubernetes", "kube", KUBE_FLAGS, aliases=KUBE_PROGRAMS),
+        own("etcd", "kubernetes", "etcd"),
+        released("kwok", "kubernetes", "sigs.k8s.io/kwok/cmd/kwok", KWOK),
+        released("helm", "kubernetes", "helm.sh/helm/v3/cmd/helm", "v3.22.0"),
+    ]
+
+
 def local_cluster() -> list[Thing]:
-    return [
-        own("kube", "kube", ".", KUBE_FLAGS, aliases=KUBE_PROGRAMS),
-        own("etcd", "etcd", "."),
-        own("provisioner", "node", "provisioner"),
-        own("pause", "node", "pause"),
-        own("coredns", "node", "coredns"),
-    ]
-
-
-def checks() -> list[Thing]:
-    return [
-        released("helm", "checks", "helm.sh/helm/v3/cmd/helm", "v3.22.0"),
-        released("kubeconform", "checks", "github.com/yannh/kubeconform/cmd/kubeconform", "v0.8.0"),
-        released("staticcheck", "checks", "honnef.co/go/tools/cmd/staticcheck", "v0.8.2"),
-    ]
-
-
-def kwok() -> Thing:
-    return released("kwok", "cluster", "sigs.k8s.io/kwok/cmd/kwok", KWOK)
+    """What the node of a local cluster needs besides."""
+    return [own(name, "cluster", f"node/{name}") for name in ("provisioner", "pause", "coredns")]
 
 
 def kind() -> Thing:
     return released("kind", "kind", "sigs.k8s.io/kind", "v0.30.0")
 
 
-def kubectl() -> Thing:
-    """kubectl alone, for machines whose cluster is not built here."""
-    return released("kubectl", "kind", "k8s.io/kubectl/cmd/kubectl", KUBERNETES.replace("v1.", "v0."))
+def checks() -> list[Thing]:
+    return [
+        released("kubeconform", "checks", "github.com/yannh/kubeconform/cmd/kubeconform", "v0.8.0"),
+        released("staticcheck", "checks", "honnef.co/go/tools/cmd/staticcheck", "v0.8.2"),
+    ]

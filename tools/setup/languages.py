@@ -7,12 +7,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from tools.build import RUST_TARGET
 from tools.common import paths
-from tools.common.process import CommandFailedError, ToolError, run
+from tools.common.process import ToolError, run
 from tools.setup.thing import Thing, key_of
 
 UV_VERSION = "0.9.11"
-RUST_TARGET = "x86_64-unknown-linux-musl"
 VENV = paths.REPOSITORY / ".venv"
 LOCK = paths.REPOSITORY / "requirements" / "dev.txt"
 
@@ -73,5 +73,5 @@ def _has_rust_target() -> bool:
         return Path(
             run(["rustc", "--print=target-libdir", f"--target={RUST_TARGET}"], timeout_seconds=30).strip()
         ).is_dir()
-    except (CommandFailedError, ToolError):
+    except ToolError:
         return False

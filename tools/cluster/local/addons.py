@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.cluster.kubectl import kubectl
+from tools.cluster.kubectl import kubectl, wait
 from tools.cluster.local.layout import COREDNS_IMAGE, Layout
 from tools.cluster.provider import Cluster, Options
 from tools.common import paths
@@ -26,21 +26,12 @@ def install(
         load(paths.cache() / "images" / f"{name}.tar")
     progress.line("node images loaded")
     kubectl(cluster.kubeconfig, "apply", "--server-side", "-f", "-", stdin=manifest(layout, options))
-    _wait(cluster, "--for=create", f"node/{layout.node}")
-    _wait(cluster, "--for=condition=Ready", f"node/{layout.node}")
+    for what in ("create", "condition=Ready"):
+        wait(cluster.kubeconfig, f"--for={what}", f"node/{layout.node}", seconds=READY_SECONDS)
     progress.line(f"node {layout.node} ready")
-    _wait(cluster, "--for=condition=Available", "--namespace=kube-system", "deployment/coredns")
+    available = ["--for=condition=Available", "--namespace=kube-system", "deployment/coredns"]
+    wait(cluster.kubeconfig, *available, seconds=READY_SECONDS)
     progress.line("DNS ready")
-
-
-def _wait(cluster: Cluster, *arguments: str) -> None:
-    kubectl(
-        cluster.kubeconfig,
-        "wait",
-        f"--timeout={READY_SECONDS}s",
-        *arguments,
-        timeout_seconds=READY_SECONDS + 10,
-    )
 
 
 def manifest(layout: Layout, options: Options) -> str:
