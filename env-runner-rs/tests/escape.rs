@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use common::{Runner, TOKEN, as_every_user, users, wait_until};
 use serde_json::{Value, json};
@@ -76,6 +76,76 @@ fn other_processes_can_neither_be_signalled_nor_traced() {
         assert_eq!(reply["stdout"], "refused\nrefused\n-1 -1 -1 -1 -1\n", "{reply}");
         assert_eq!(runner.shell("true")["reason"], "Completed");
     });
+}
+
+/// Tries calls by number and prints `refused` for each that the filter stops (EPERM), else what it gave.
+const TRY: &str = "import ctypes,os,sys\n\
+    c=ctypes.CDLL(None,use_errno=True)\n\
+    def attempt(name,*words):\n\
+    \x20 ctypes.set_errno(0); got=c.syscall(*words); print('refused' if (got,ctypes.get_errno())==(-1,1) else (name,got,ctypes.get_errno()))\n";
+
+#[cfg(target_arch = "x86_64")] // the numbers are that architecture's
+#[test]
+fn limits_and_priorities_of_other_processes_cannot_be_set() {
+    as_every_user(|runner| {
+        let zygote = runner.zygote();
+        let reply = runner.python(&format!(
+            "{TRY}\
+             import struct\n\
+             none=ctypes.create_string_buffer(struct.pack('QQ',0,0)); zero=ctypes.create_string_buffer(64); one=ctypes.create_string_buffer(b'\\1'+63*b'\\0')\n\
+             for pid in ({zygote},{0},os.getppid()):\n\
+             \x20 attempt('prlimit',302,pid,7,none,0)\n\
+             \x20 attempt('scheduler',144,pid,0,zero)\n\
+             \x20 attempt('param',142,pid,zero)\n\
+             \x20 attempt('attr',314,pid,zero,0)\n\
+             \x20 attempt('affinity',203,pid,8,one)\n\
+             \x20 attempt('setpriority',141,0,pid,19)\n\
+             \x20 attempt('ioprio',251,1,pid,0x6000)\n\
+             \x20 attempt('migrate',256,pid,1,zero,zero)\n\
+             \x20 attempt('move',279,pid,0,0,0,0,0)\n\
+             attempt('setpriority of the user',141,2,0,19)\n\
+             attempt('ioprio of the user',251,3,0,0x6000)",
+            runner.pid()
+        ));
+        assert_eq!(reply["stdout"], "refused\n".repeat(29), "{reply}");
+        let own = runner.python(
+            "import os,resource\n\
+             resource.setrlimit(resource.RLIMIT_NOFILE,(64,64)); os.sched_setaffinity(0,os.sched_getaffinity(0)); os.nice(1)\n\
+             print(resource.prlimit(os.getppid(),resource.RLIMIT_CORE)[0]>=-1)",
+        );
+        assert_eq!(own["reason"], "Completed", "{own}");
+        assert_eq!(runner.shell("true")["reason"], "Completed");
+    });
+}
+
+#[test]
+fn datagrams_do_not_reach_local_sockets_by_any_type() {
+    for user in users() {
+        let runner = Runner::start(user, &["--unix-sockets", "deny"]);
+        let path = runner.path("other/daemon.sock");
+        let daemon = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        daemon.set_nonblocking(true).unwrap();
+        let reply = runner.python(&format!(
+            "import socket as s\n\
+             for flags in (0,s.SOCK_CLOEXEC,s.SOCK_NONBLOCK):\n\
+             \x20 for kind in (s.SOCK_DGRAM,s.SOCK_RAW):\n\
+             \x20  for make in (s.socket,s.socketpair):\n\
+             \x20   try:\n\
+             \x20    made=make(s.AF_UNIX,kind|flags); made=made if make is s.socket else made[0]; made.sendto(b'x','{0}'); print('sent',make,kind)\n\
+             \x20   except PermissionError: print('refused')\n\
+             for kind in (s.SOCK_STREAM,s.SOCK_SEQPACKET):\n\
+             \x20 try: s.socket(s.AF_UNIX,kind).connect('{0}'); print('connected')\n\
+             \x20 except PermissionError: print('refused')\n\
+             \x20 a,b=s.socketpair(s.AF_UNIX,kind)\n\
+             \x20 try: a.sendto(b'x','{0}')\n\
+             \x20 except OSError: pass",
+            path.display()
+        ));
+        assert_eq!(reply["stdout"], "refused\n".repeat(14), "{reply}");
+        assert!(isolation(&reply).contains(&"no_unix_connect".to_owned()));
+        assert_eq!(daemon.recv(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
 }
 
 #[test]

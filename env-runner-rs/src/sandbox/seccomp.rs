@@ -1,5 +1,9 @@
 //! The system call rung. Refusals are errors, not deaths, so that programs can carry on.
 
+mod calls;
+mod processes;
+mod sockets;
+
 use std::collections::BTreeMap;
 
 use seccompiler::{
@@ -8,83 +12,10 @@ use seccompiler::{
 };
 
 use super::rung;
+use calls::{ABSENT, FORBIDDEN, NAMESPACE_FLAGS, TIOCSTI};
 
 type Rules = BTreeMap<i64, Vec<Rule>>;
 type Result<T> = std::result::Result<T, seccompiler::Error>;
-
-/// Calls that reach other processes, the kernel's inside or the mount tree, whatever their arguments.
-const FORBIDDEN: &[i64] = &[
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_process_madvise,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_kcmp,
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_move_mount,
-    libc::SYS_open_tree,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_unshare,
-    libc::SYS_setns,
-    libc::SYS_bpf,
-    libc::SYS_userfaultfd,
-    libc::SYS_perf_event_open,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_keyctl,
-    libc::SYS_kexec_load,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_fanotify_init,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_quotactl,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_reboot,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_clock_adjtime,
-    libc::SYS_adjtimex,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    libc::SYS_acct,
-    libc::SYS_syslog,
-    libc::SYS_vhangup,
-    // System V shared memory outlives the process tree, out of reach of every limit here.
-    libc::SYS_shmget,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_kexec_file_load,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_iopl,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_ioperm,
-];
-
-/// Calls that libraries try first and do without when they are absent. `clone3` hides its flags from a
-/// filter; an io_uring would open sockets and files past it.
-const ABSENT: &[i64] =
-    &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
-
-const NAMESPACE_FLAGS: [i32; 7] = [
-    libc::CLONE_NEWNS,
-    libc::CLONE_NEWUSER,
-    libc::CLONE_NEWPID,
-    libc::CLONE_NEWNET,
-    libc::CLONE_NEWIPC,
-    libc::CLONE_NEWUTS,
-    libc::CLONE_NEWCGROUP,
-];
-
-/// Pushes a character into a terminal's input (`TIOCSTI`; `libc` gives it a type that differs by C library).
-const TIOCSTI: u64 = 0x5412;
 
 /// Compiled once by the zygote, inherited by every command.
 #[derive(Debug)]
@@ -103,12 +34,12 @@ impl Filters {
         Ok(Self {
             absent: compile(ABSENT.iter().map(|call| (*call, Vec::new())).collect(), libc::ENOSYS)?,
             common: guard_x32(compile(common()?, libc::EPERM)?),
-            no_network: compile(sockets_only(&[libc::AF_UNIX])?, libc::EPERM)?,
+            no_network: compile(sockets::families_only(&[libc::AF_UNIX])?, libc::EPERM)?,
             network: compile(
-                sockets_only(&[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK])?,
+                sockets::families_only(&[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK])?,
                 libc::EPERM,
             )?,
-            no_unix_connect: compile(unix_connect()?, libc::EPERM)?,
+            no_unix_connect: compile(sockets::no_unix_connect()?, libc::EPERM)?,
         })
     }
 
@@ -132,7 +63,8 @@ impl Filters {
 }
 
 fn common() -> Result<Rules> {
-    let mut rules: Rules = FORBIDDEN.iter().map(|call| (*call, Vec::new())).collect();
+    let mut rules = processes::foreign_changes()?;
+    rules.extend(FORBIDDEN.iter().map(|call| (*call, Vec::new())));
     let namespaces = NAMESPACE_FLAGS
         .iter()
         .map(|flag| one(0, Len::Qword, Op::MaskedEq(*flag as u64), *flag as u64))
@@ -143,23 +75,13 @@ fn common() -> Result<Rules> {
     Ok(rules)
 }
 
-/// Refuses `socket` for any family but these. `socketpair` makes only connected local pairs.
-fn sockets_only(families: &[i32]) -> Result<Rules> {
-    let conditions = families
-        .iter()
-        .map(|family| Ok(Condition::new(0, Len::Dword, Op::Ne, *family as u64)?))
-        .collect::<Result<_>>()?;
-    Ok(Rules::from([(libc::SYS_socket, vec![Rule::new(conditions)?])]))
+fn condition(argument: u8, length: Len, operator: Op, value: u64) -> Result<Condition> {
+    Ok(Condition::new(argument, length, operator, value)?)
 }
 
-/// Refuses to reach a local daemon (container engines, D-Bus, agents): connecting, or datagrams, which need no connection.
-fn unix_connect() -> Result<Rules> {
-    let datagram = one(1, Len::Dword, Op::MaskedEq(0xf), libc::SOCK_DGRAM as u64)?;
-    Ok(Rules::from([(libc::SYS_connect, Vec::new()), (libc::SYS_socket, vec![datagram])]))
-}
-
+/// A rule of one condition.
 fn one(argument: u8, length: Len, operator: Op, value: u64) -> Result<Rule> {
-    Ok(Rule::new(vec![Condition::new(argument, length, operator, value)?])?)
+    Ok(Rule::new(vec![condition(argument, length, operator, value)?])?)
 }
 
 fn compile(rules: Rules, errno: i32) -> Result<BpfProgram> {

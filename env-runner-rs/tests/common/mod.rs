@@ -119,6 +119,12 @@ impl Runner {
         self.child.id()
     }
 
+    /// The process that forks one supervisor per command, itself forked by the runner.
+    pub fn zygote(&self) -> i32 {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        fs::read_to_string(children).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     pub fn address(&self) -> &str {
         self.base.trim_start_matches("http://")
     }
