@@ -22,12 +22,20 @@ class Session:
     steps: list[tuple[ToolCall, Observation]] = field(default_factory=list)
 
 
-def repair(root: Path, files: dict[str, str], check: tuple[str, ...], limit: int = 600) -> Session:
+def repair(
+    root: Path,
+    files: dict[str, str],
+    check: tuple[str, ...],
+    *,
+    limit: int = 600,
+    protected: tuple[str, ...] = (),
+    kind: type[FakeRunner] = FakeRunner,
+) -> Session:
     """Run the policy on the files until it finishes."""
-    runner = FakeRunner(root / "runner")
+    runner = kind(root / "runner")
     for path, content in files.items():
         runner.write_file(path, content.encode())
-    task = Task("Make the check pass.", check, check_timeout_seconds=30)
+    task = Task("Make the check pass.", check, check_timeout_seconds=30, protected_paths=protected)
     workspace = Workspace(runner)
     context, tools = ToolContext(task, workspace), default_tools()
     session = Session(Finish("PolicyGaveUp", "not run"), "")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from dspy_agent.policies.search.candidates import candidates, normalised
 from dspy_agent.policies.search.hints import Hints, read_hints
-from dspy_agent.policies.search.localise import is_test_file, ochiai, places
+from dspy_agent.policies.search.localise import check_files, is_test_file, ochiai, places
 from dspy_agent.policies.search.project import index
 from dspy_agent.policies.search.rank import load_weights
 from dspy_agent.policies.search.screen import swappable
@@ -55,7 +55,25 @@ def test_the_frame_that_raised_comes_first() -> None:
     ],
 )
 def test_test_files(path: str, test: bool) -> None:
-    assert is_test_file(path, ["checks.py::test_x"]) is test
+    assert is_test_file(path, {"checks.py"}) is test
+
+
+@pytest.mark.parametrize(
+    ("check", "arguments", "directory"),
+    [
+        (("python", "check.py"), [], "."),
+        (("python", "./check.py", "--fast"), [], "."),
+        (("sh", "-c", "cd /tmp; python check.py"), [], "."),
+        (("make", "check"), ["../check.py"], "sub"),
+        (("pytest", "check.py::test_x"), [], "."),
+    ],
+)
+def test_what_the_check_names_is_part_of_it(
+    check: tuple[str, ...], arguments: list[str], directory: str
+) -> None:
+    known = report(arguments=arguments, directory=directory, check_files=["base.py"])
+    assert {"check.py", "base.py"} <= check_files(known, check)
+    assert "program.py" not in check_files(known, check)
 
 
 def test_candidates_are_distinct_and_parse() -> None:

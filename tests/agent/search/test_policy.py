@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from dspy_agent.clients.fake_runner import FakeRunner
 from dspy_agent.core.policy import Context, Task
-from dspy_agent.policies.search import SearchPolicy
+from dspy_agent.core.runner import MAIN
+from dspy_agent.errors import RunnerRequestError
+from dspy_agent.policies.search import SearchPolicy, probe
 
 _spec = importlib.util.spec_from_file_location("search_support", Path(__file__).with_name("support.py"))
 assert _spec
@@ -83,6 +88,108 @@ def test_script_of_unittests(tmp_path: Path) -> None:
 def test_plain_script(tmp_path: Path) -> None:
     files = {"clamp.py": CLAMP, "test_clamp.py": "from clamp import clamp\nassert clamp(-5, 0, 3) == 0\n"}
     assert support.repair(tmp_path, files, (sys.executable, "test_clamp.py")).finish.reason == "Done"
+
+
+ASSERTION = "from clamp import clamp\nlowest = clamp(-5, 0, 3)\nif lowest != 0:\n    raise SystemExit(1)\n"
+HOPELESS_CLAMP = "def clamp(value, low, high):\n    return NotImplemented\n"
+CHECKS = CLAMP_UNITTEST.replace("unittest.TestCase", "CheckBase").replace(
+    "import unittest", "from base import CheckBase"
+)
+BASE = """
+import unittest
+
+class CheckBase(unittest.TestCase):
+    def assertEqual(self, one, other):
+        assert one == other
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "check"),
+    [
+        ({"check.py": ASSERTION}, ("check.py",)),
+        ({"check.py": ASSERTION}, ("-W", "ignore", "-m", "check")),
+        ({"checks.py": CLAMP_UNITTEST}, ("-m", "unittest", "checks")),
+        ({"checks.py": CHECKS, "base.py": BASE}, ("-m", "unittest", "checks")),
+        (
+            {"sub/pytest.ini": "[pytest]\npython_files = checks.py\n", "sub/checks.py": CLAMP_TESTS},
+            (*PYTEST[1:], "sub"),
+        ),
+    ],
+)
+def test_the_check_itself_is_never_edited(
+    tmp_path: Path, files: dict[str, str], check: tuple[str, ...]
+) -> None:
+    """Nothing is protected, and the program is far from right: a change of the check is the easy way out."""
+    session = support.repair(tmp_path, {"clamp.py": HOPELESS_CLAMP, **files}, (sys.executable, *check))
+    assert edited_paths(session) == {"clamp.py"}
+
+
+def test_a_check_without_protection_is_repaired_in_the_program(tmp_path: Path) -> None:
+    for name, files, check in (
+        ("script", {"check.py": ASSERTION}, ("check.py",)),
+        ("unittest", {"checks.py": CLAMP_UNITTEST}, ("-m", "unittest", "checks")),
+    ):
+        session = support.repair(tmp_path / name, {"clamp.py": CLAMP, **files}, (sys.executable, *check))
+        assert session.finish.reason == "Done"
+        assert edited_paths(session) == {"clamp.py"}
+        assert session.patch.count("diff --git") == 1
+        assert "diff --git a/clamp.py" in session.patch
+
+
+def test_protected_paths_are_patterns(tmp_path: Path) -> None:
+    """The wrong bound is in one of two files that look alike: the protected one is left alone."""
+    files = {
+        "vendor/low.py": "def at_least(value, low):\n    return low if value < low else value\n",
+        "high.py": "def at_most(value, high):\n    return high if value < high else value\n",
+        "test_range.py": "from high import at_most\nfrom vendor.low import at_least\n\n"
+        "def test_range():\n    assert at_most(at_least(5, 1), 3) == 3\n    assert at_most(at_least(-5, 1), 3) == 1\n",
+    }
+    session = support.repair(tmp_path, files, PYTEST, protected=("vendor/**", "test_*.py"))
+    assert session.finish.reason == "Done"
+    assert edited_paths(session) == {"high.py"}
+
+
+class Picky(FakeRunner):
+    """Takes the file that is to be repaired, but never with the content that it is offered first."""
+
+    refused: bytes | None = None
+
+    def write_file(self, path: str, content: bytes, workspace: str = MAIN) -> None:
+        if path == "clamp.py" and workspace != MAIN:
+            self.refused = self.refused or content
+            if content == self.refused:
+                raise RunnerRequestError("BadRequest", "`clamp.py` cannot be written.", 400)
+        super().write_file(path, content, workspace)
+
+
+def test_a_candidate_that_cannot_be_tried_leaves_the_others_of_its_batch(tmp_path: Path) -> None:
+    files = {"clamp.py": CLAMP, "test_clamp.py": CLAMP_TESTS}
+    session = support.repair(tmp_path, files, PYTEST, kind=Picky)
+    verified = [
+        (call.arguments["candidates"], observation.ok)
+        for call, observation in session.steps
+        if call.arguments.get("purpose") == "verify"
+    ]
+    batch, accepted = verified[0]
+    assert not accepted
+    assert [candidates for candidates, _ in verified[1 : 1 + len(batch)]] == [[item] for item in batch]
+    assert [accepted for _, accepted in verified[1:]] == [False] + [True] * (len(verified) - 2)
+    assert session.finish.reason == "Done"
+
+
+def edited_paths(session: Any) -> set[str]:
+    """Files that candidates of the session changed, in forks of their own or in a screening."""
+    plans = [
+        json.loads(file["content"])["candidates"]
+        for call, _ in session.steps
+        for file in call.arguments.get("files", ())
+        if file["path"] == probe.PLAN
+    ]
+    tried = [item for call, _ in session.steps for item in call.arguments.get("candidates", ())]
+    return {item["path"] for plan in plans for item in plan} | {
+        edit["path"] for item in tried for edit in item["edits"]
+    }
 
 
 def test_wrapped_check(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ the accuracy of spectrum-based fault localization" (2007).
 from __future__ import annotations
 
 import ast
+import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from dspy_agent.policies.search.source import Source, loaded_names
 
 TEST_FILE = re.compile(r"(^|/)(tests?/|testing/|conftest\.py$|test_[^/]*\.py$|[^/]*_tests?\.py$)")
+SHELL_WORDS = re.compile(r"[\s;&|()]+")  # a check may be `sh -c "cd sub && python check.py"`
 MODULE_LEVEL = 0.9  # a constant is a little less likely than the statement that uses it
 
 
@@ -35,9 +37,19 @@ class Place:
         return self.ochiai * (0.75 + 0.25 * near)
 
 
-def is_test_file(path: str, test_ids: Iterable[str]) -> bool:
+def is_test_file(path: str, check_files: Collection[str]) -> bool:
     """Whether the file belongs to the tests rather than to the program."""
-    return bool(TEST_FILE.search(path)) or any(test.split("::")[0] == path for test in test_ids)
+    return bool(TEST_FILE.search(path)) or path in check_files
+
+
+def check_files(report: Mapping[str, Any], check: Iterable[str]) -> frozenset[str]:
+    """Files that decide whether the check passes: those that its words name, and those that its tests are defined in.
+
+    An edit of one of them, such as an assertion that is turned round, would pass without a repair.
+    """
+    words = [*check, *(posixpath.join(report["directory"], word) for word in report["arguments"])]
+    parts = (part.split("::")[0] for word in words for part in SHELL_WORDS.split(word))
+    return frozenset({posixpath.normpath(part) for part in parts} | set(report["check_files"]))
 
 
 def ochiai(failed_here: int, passed_here: int, failed: int) -> float:

@@ -11,10 +11,11 @@ from itertools import islice
 from typing import Any
 
 from dspy_agent.core.policy import Context, Finish, Observation, Task, ToolCall
+from dspy_agent.core.tools.base import is_protected
 from dspy_agent.policies.search import probe
 from dspy_agent.policies.search.candidates import Candidate, candidates
 from dspy_agent.policies.search.hints import read_hints
-from dspy_agent.policies.search.localise import is_test_file, places
+from dspy_agent.policies.search.localise import check_files, is_test_file, places
 from dspy_agent.policies.search.project import index
 from dspy_agent.policies.search.rank import Weights, load_weights
 from dspy_agent.policies.search.screen import read_screening, screening_call
@@ -124,10 +125,11 @@ def _read_sources(report: Mapping[str, Any], task: Task) -> Steps:
     """The program's files that the failing tests executed or imported, parsed, and the texts of the tests' files."""
     executed = sorted(report["lines"], key=lambda path: (-_weight(report["lines"][path].values()), path))
     imported = sorted(path for path in report["outside"] if path not in report["lines"])
+    own = check_files(report, task.check)
     sources: dict[str, Source] = {}
     tests: dict[str, str] = {}
     for path in [*executed, *imported][: 2 * MAX_FILES]:
-        test = is_test_file(path, report["failed"]) or path in task.protected_paths
+        test = is_test_file(path, own) or is_protected(path, task.protected_paths)
         if not test and len(sources) >= MAX_FILES:
             continue
         observation = yield ToolCall("read_file", {"path": path})
@@ -161,7 +163,13 @@ def _run_check(batch: list[Candidate], purpose: str) -> Steps:
     """Those of the batch that pass the user's own check, each in a fork of its own."""
     edits = [{"edits": [{"path": item.path, "content": item.content()}]} for item in batch]
     observation = yield ToolCall("trial", {"candidates": edits, "purpose": purpose})
-    return [batch[position] for position in observation.value["passed"]] if observation.ok else []
+    if observation.ok:
+        return [batch[position] for position in observation.value["passed"]]
+    # One candidate that cannot be tried (a file that may not be written) says nothing about the others.
+    passed: list[Candidate] = []
+    for item in batch if len(batch) > 1 else ():
+        passed += yield from _run_check([item], purpose)
+    return passed
 
 
 def _verify(ranked: list[Candidate]) -> Steps:

@@ -19,8 +19,15 @@ class Plugin:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item, nextitem):
         self.recorder.begin(item.nodeid)
+        self.part_of_check(item)
         yield
         self.recorder.end()
+
+    def part_of_check(self, node):
+        """A node's id is relative to pytest's root folder, which need not be ours: its file is what counts."""
+        self.recorder.part_of_check(str(getattr(node, "path", None) or node.fspath))
+        if getattr(node, "cls", None) is not None:
+            self.recorder.defined_in(node.cls)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item, call):
@@ -32,6 +39,7 @@ class Plugin:
         """A test module that cannot be imported counts as one failing test."""
         if isinstance(node, pytest.Collector) and call.excinfo is not None:
             self.recorder.test = node.nodeid
+            self.part_of_check(node)
             self.recorder.failure(node.nodeid, call.excinfo.value)
             self.recorder.current = set(self.recorder.outside)
             self.recorder.end()

@@ -41,6 +41,7 @@ class Recorder:
         self.tests = {"passed": [], "failed": []}
         self.lines = {}
         self.failures = []
+        self.check_files = set()
 
     def start(self):
         """Switch tracing on: `sys.monitoring` where Python has it (nearly free), `sys.settrace` elsewhere."""
@@ -111,6 +112,17 @@ class Recorder:
             counts[0 if failed else 1] += 1
         self.current, self.test = self.outside, None
 
+    def part_of_check(self, filename):
+        """Remember a file that decides whether the check passes: to change it is no repair."""
+        path = self._path(filename) if filename else ""
+        if path:
+            self.check_files.add(path)
+
+    def defined_in(self, test_class):
+        """The files of a test's class and of its bases are part of the check."""
+        for kind in test_class.__mro__:
+            self.part_of_check(getattr(sys.modules.get(kind.__module__), "__file__", None))
+
     def compare(self, operator, left, right):
         """Remember the two sides of a failing comparison."""
         sides = {"operator": operator, "left": shorten(left), "right": shorten(right)}
@@ -147,6 +159,7 @@ class Recorder:
     def write(self, mode, arguments):
         """Write the report as JSON; lines that no failing test reached are left out."""
         sys.settrace(None)
+        self.part_of_check(getattr(sys.modules.get("__main__"), "__file__", None))
         files = {}
         for (path, line), (failed, passed) in self.lines.items():
             if failed:
@@ -166,6 +179,7 @@ class Recorder:
             "failed": self.tests["failed"],
             "lines": files,
             "outside": {path: sorted(lines) for path, lines in outside.items()},
+            "check_files": sorted(self.check_files & (set(files) | set(outside))),
             "failures": self.failures,
         }
         with open(self.output, "w", encoding="utf-8") as stream:

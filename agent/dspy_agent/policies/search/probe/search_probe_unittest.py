@@ -25,6 +25,7 @@ def _hook_run(recorder):
 
     def run(self, result=None):
         recorder.begin(self.id())
+        recorder.defined_in(type(self))
         try:
             return original(self, result)
         finally:
