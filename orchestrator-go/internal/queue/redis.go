@@ -22,7 +22,7 @@ type Options struct {
 	DeadTTL   time.Duration // how long a dead letter can be read and retried
 }
 
-// Redis keeps the queue in a server that speaks RESP: RedDB, or Redis itself.
+// Redis keeps the queue in a server that speaks RESP: RedDB, or Redis itself from 7.0 on.
 // Its methods are safe for concurrent use.
 type Redis struct {
 	db       redis.UniversalClient

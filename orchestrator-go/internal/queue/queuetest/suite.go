@@ -1,7 +1,6 @@
 package queuetest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,8 +33,11 @@ func Run(t *testing.T, server *Server) {
 		"a released task is free at once, uncharged":     release,
 		"the first outcome wins":                         firstOutcome,
 		"finishing again changes nothing":                finishAgain,
+		"finishing again outlasts no outcome":            finishForever,
 		"a cancelled task is not delivered":              cancelQueued,
 		"a finished task cannot be cancelled":            cancelFinished,
+		"cancelling keeps no finished task from expiry":  cancelExpiring,
+		"cancelling does not shorten a dead letter":      cancelDead,
 		"a dead letter is listed and put back":           deadLetter,
 		"a dead letter is put back once":                 reviveOnce,
 		"a listing pages newest first":                   listing,
@@ -297,28 +299,4 @@ func release(t *testing.T, open opener) {
 	if err != nil || len(got) != 1 || got[0].Attempt != 1 {
 		t.Errorf("after a release: %+v, %v", got, err)
 	}
-}
-
-func firstOutcome(t *testing.T, open opener) {
-	q, other := open(), open()
-	ids := submit(t, q, noop())
-	slow := readOne(t, q)
-	fast := reclaim(t, other)
-	if !finish(t, other, fast, queue.Succeeded) || finish(t, q, slow, queue.Failed) {
-		t.Error("want the first outcome recorded and the second not")
-	}
-	expect(t, q, ids[0], queue.Succeeded, 2)
-	stats, err := q.Stats(context.Background())
-	if check(t, err); stats.Pending != 0 || stats.Ready != 0 {
-		t.Errorf("left over: %+v", stats)
-	}
-}
-
-func finishAgain(t *testing.T, open opener) {
-	q := open()
-	ids := submit(t, q, noop())
-	l := readOne(t, q)
-	finish(t, q, l, queue.Succeeded)
-	finish(t, q, l, queue.Succeeded)
-	expect(t, q, ids[0], queue.Succeeded, 1)
 }

@@ -11,30 +11,6 @@ import (
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
-func cancelQueued(t *testing.T, open opener) {
-	q := open()
-	ids := submit(t, q, noop(), noop())
-	for range 2 { // cancelling again is no error
-		task, err := q.Cancel(t.Context(), ids[0])
-		if err != nil || task.State != queue.Cancelled || task.FinishedAt == nil {
-			t.Errorf("cancelled: %+v, %v", task, err)
-		}
-	}
-	if leases := read(t, q, 10); len(leases) != 1 || leases[0].Task.ID != ids[1] {
-		t.Errorf("delivered %+v", leases)
-	}
-}
-
-func cancelFinished(t *testing.T, open opener) {
-	q := open()
-	ids := submit(t, q, noop())
-	finish(t, q, readOne(t, q), queue.Succeeded)
-	if _, err := q.Cancel(t.Context(), ids[0]); !errors.Is(err, queue.ErrFinished) {
-		t.Errorf("cancelling a finished task: %v", err)
-	}
-	expect(t, q, ids[0], queue.Succeeded, 1)
-}
-
 func deadLetter(t *testing.T, open opener) {
 	q := open()
 	ids := submit(t, q, noop(), noop())
