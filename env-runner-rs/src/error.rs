@@ -42,6 +42,8 @@ pub enum Error {
     TooManyRequests,
     #[error("This machine does not grant the required isolation ({}); the command was not started.", .0.join(", "))]
     IsolationUnavailable(Vec<String>),
+    #[error("The runner can start no more commands and is ending; try again once it has been started anew.")]
+    Stopping,
     #[error("The runner failed; its log tells why.")]
     Internal(#[source] io::Error),
 }
@@ -84,6 +86,7 @@ impl Error {
             Self::CannotStart(_) => (StatusCode::UNPROCESSABLE_ENTITY, "CannotStart"),
             Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
             Self::IsolationUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "IsolationUnavailable"),
+            Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "Stopping"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal"),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use nix::sys::prctl;
@@ -39,7 +40,18 @@ pub fn serve(mut args: ServeArgs) -> Outcome<()> {
         let app = Arc::new(app(&args, token, Sandbox::new(zygote)).await?);
         let stop = CancellationToken::new();
         tokio::spawn(cancel_on_signal(stop.clone())?);
-        http::serve(&args.listen, args.port_file.as_deref(), http::router(app), stop).await?;
+        let lost = app.sandbox.lost()?;
+        let mut service = pin!(http::serve(&args.listen, args.port_file.as_deref(), http::router(app), stop.clone()));
+        tokio::select! {
+            served = &mut service => served?,
+            watched = lost => {
+                watched?;
+                tracing::error!("the process that starts commands has died; ending, to be started anew");
+                stop.cancel();
+                service.await?;
+                return Err("the process that starts commands has died".into());
+            }
+        }
         tracing::info!("stopped");
         Ok(())
     })

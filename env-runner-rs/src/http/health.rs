@@ -7,7 +7,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 
 use super::App;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorBody, Result};
 
 /// The process answers.
 #[utoipa::path(get, path = "/healthz", responses((status = 200, body = String)))]
@@ -16,8 +16,15 @@ pub async fn healthz() -> &'static str {
 }
 
 /// Commands can run: listening began only after a probe of the sandbox succeeded.
-#[utoipa::path(get, path = "/readyz", responses((status = 200, body = String), (status = 404, description = "The workspace is gone")))]
+#[utoipa::path(get, path = "/readyz", responses(
+    (status = 200, body = String),
+    (status = 404, body = ErrorBody, description = "WorkspaceNotFound: the main workspace is gone"),
+    (status = 503, body = ErrorBody, description = "Stopping: no command can be started any more"),
+))]
 pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str> {
+    if !app.sandbox.is_alive() {
+        return Err(Error::Stopping);
+    }
     let workspace = app.workspaces.path("main")?;
     if workspace.is_dir() { Ok("ok") } else { Err(Error::WorkspaceNotFound("main".to_owned())) }
 }

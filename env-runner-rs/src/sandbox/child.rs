@@ -22,7 +22,7 @@ use super::seccomp::Filters;
 use super::supervisor::{read_all, write_best};
 use super::wire::{Action, Spec};
 use super::zygote::Stdio;
-use super::{capabilities, landlock, rlimits, rung};
+use super::{capabilities, descriptors, landlock, rlimits, rung};
 
 /// How much politer a command is than its supervisor, which must win the processor against a thousand of it.
 const NICENESS: i32 = 10;
@@ -117,6 +117,7 @@ fn wire_up(stdio: &Stdio) -> io::Result<()> {
     dup2_stdin(&stdio[0])?;
     dup2_stdout(&stdio[1])?;
     dup2_stderr(&stdio[2])?;
+    descriptors::close_on_exec()?;
     SigSet::empty().thread_set_mask()?;
     // Rust ignores SIGPIPE; commands expect its default, or `yes | head` would not end.
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());

@@ -7,6 +7,7 @@
 mod capabilities;
 mod cgroup;
 mod child;
+mod descriptors;
 mod headcount;
 mod landlock;
 mod output;
@@ -35,12 +36,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
 
+use supervisor::KILL_DEADLINE;
 use wire::{Spec, Verdict};
+use zygote::Ticket;
 
 /// Names of the rungs, as replies show them.
 pub mod rung {
@@ -61,6 +65,8 @@ pub mod rung {
 
 /// Once the tree is dead its pipes are closed, unless a descriptor was smuggled to another command.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
+/// A supervisor kills at the timeout and is done [`KILL_DEADLINE`] later; with this much more it is given up.
+const ANSWER_GRACE: Duration = KILL_DEADLINE.saturating_add(Duration::from_secs(5));
 
 /// What goes into a command and how much of what comes out is kept.
 #[derive(Debug)]
@@ -92,6 +98,21 @@ impl Sandbox {
         Self { zygote }
     }
 
+    /// Can commands be started at all?
+    pub fn is_alive(&self) -> bool {
+        self.zygote.is_alive()
+    }
+
+    /// Resolves when no command can be started any more, whatever killed the zygote.
+    ///
+    /// # Errors
+    /// When the zygote cannot be watched. Call within a runtime.
+    pub fn lost(&self) -> io::Result<impl Future<Output = io::Result<()>> + use<>> {
+        // SAFETY: an `OwnedFd` names one open description until it is dropped.
+        let watched = unsafe { AsyncFd::register_with_interest(self.zygote.obituary()?, Interest::READABLE) }?;
+        Ok(async move { watched.readable().await.map(|_| ()) })
+    }
+
     /// Runs one command to its end. Cancelling `cancel` kills its whole tree; await the return all the
     /// same, as it tells when the tree is dead.
     ///
@@ -102,7 +123,7 @@ impl Sandbox {
         let (stdout_writer, stdout_reader) = pipe::pipe()?;
         let (stderr_writer, stderr_reader) = pipe::pipe()?;
         let stdio = [stdin, stdout_writer.into_blocking_fd()?, stderr_writer.into_blocking_fd()?];
-        let control = self.zygote.fork_supervisor(stdio)?;
+        let (control, ticket) = self.zygote.fork_supervisor(stdio)?;
         control.set_nonblocking(true)?;
         let control = UnixStream::from_std(control)?;
 
@@ -119,7 +140,7 @@ impl Sandbox {
             };
             let mut drained = pin!(drained.fuse());
             let mut fed = pin!(write_input(feed, streams.stdin).fuse());
-            let mut verdict = pin!(converse(control, spec, cancel));
+            let mut verdict = pin!(self.answer(control, ticket, spec, cancel));
             let verdict = loop {
                 tokio::select! {
                     verdict = &mut verdict => break verdict,
@@ -136,6 +157,26 @@ impl Sandbox {
             verdict
         };
         Ok(Execution { verdict, stdout, stderr })
+    }
+
+    /// The supervisor's verdict; one that gives none in time is killed with its tree.
+    async fn answer(
+        &self,
+        mut control: UnixStream,
+        ticket: Ticket,
+        spec: &Spec,
+        cancel: &CancellationToken,
+    ) -> io::Result<Verdict> {
+        let patience = Duration::from_millis(spec.timeout_ms).saturating_add(ANSWER_GRACE);
+        let answer = tokio::time::timeout(patience, converse(&mut control, spec, cancel)).await;
+        match answer.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+            answer => return answer,
+        }
+        self.zygote.kill_supervisor(ticket)?;
+        // Its end of the socket closes with its death.
+        let _ended = tokio::time::timeout(KILL_DEADLINE, control.readable()).await;
+        Err(io::Error::new(io::ErrorKind::TimedOut, "a supervisor gave no answer in time; it was killed with its tree"))
     }
 }
 
@@ -154,8 +195,8 @@ async fn write_input(feed: Option<pipe::Sender>, bytes: Option<Vec<u8>>) {
     }
 }
 
-/// Sends the spec, passes a cancellation on, returns the verdict.
-async fn converse(mut control: UnixStream, spec: &Spec, cancel: &CancellationToken) -> io::Result<Verdict> {
+/// Sends the spec, passes a cancellation on, returns the verdict; `TimedOut` when none follows a cancellation.
+async fn converse(control: &mut UnixStream, spec: &Spec, cancel: &CancellationToken) -> io::Result<Verdict> {
     control.write_all(&wire::encode(spec)?).await?;
     let (mut reader, mut writer) = control.split();
     let mut answer = pin!(read_verdict(&mut reader));
@@ -165,7 +206,7 @@ async fn converse(mut control: UnixStream, spec: &Spec, cancel: &CancellationTok
     }
     // An error here means that the supervisor is answering already.
     let _answering = writer.shutdown().await;
-    answer.await
+    tokio::time::timeout(ANSWER_GRACE, answer).await?
 }
 
 async fn read_verdict(reader: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Verdict> {

@@ -37,7 +37,7 @@ const GLANCE_YOUNG: Duration = Duration::from_millis(2);
 const GLANCE_OLD: Duration = Duration::from_millis(20);
 const YOUNG: Duration = Duration::from_secs(2);
 /// A tree that outlives its SIGKILL for this long is stuck in the kernel.
-const KILL_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// SIGCHLD as a descriptor, blocked for ordinary delivery.
 pub(super) fn child_signals() -> io::Result<SignalFd> {
@@ -47,13 +47,17 @@ pub(super) fn child_signals() -> io::Result<SignalFd> {
 
 /// The supervisor's life; never returns to the zygote's code.
 pub(super) fn run(stdio: Stdio, control: UnixStream, filters: &Filters) -> ! {
-    let verdict = supervise(stdio, &control, filters).unwrap_or_else(|error| {
-        tree::kill_descendants();
-        Verdict::Failed { message: error.to_string() }
-    });
+    let (verdict, code) = match supervise(stdio, &control, filters) {
+        Ok(verdict) => (verdict, 0),
+        Err(error) => {
+            tree::kill_descendants();
+            // The code has the zygote kill what is still there or was forked meanwhile.
+            (Verdict::Failed { message: error.to_string() }, 1)
+        }
+    };
     // The runner may have gone away: then nobody is left to tell.
     let _told = write_frame(&control, &verdict);
-    std::process::exit(0)
+    std::process::exit(code)
 }
 
 fn supervise(stdio: Stdio, control: &UnixStream, filters: &Filters) -> io::Result<Verdict> {

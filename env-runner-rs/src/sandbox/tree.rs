@@ -68,10 +68,10 @@ pub fn kill_group(leader: Pid) {
     let _gone = killpg(leader, Signal::SIGKILL);
 }
 
-/// Kills the caller's direct children but those in `keep`.
-pub fn kill_children_except(keep: &HashSet<Pid>) {
+/// Kills the caller's direct children but those to `keep`.
+pub fn kill_children_except(keep: impl Fn(Pid) -> bool) {
     for pid in children_of(std::process::id().cast_signed()) {
-        if !keep.contains(&Pid::from_raw(pid)) {
+        if !keep(Pid::from_raw(pid)) {
             signal(pid, Signal::SIGKILL);
         }
     }

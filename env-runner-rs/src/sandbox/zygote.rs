@@ -1,18 +1,20 @@
 //! A small process, forked before the runner has threads, that forks one supervisor per execution.
 //!
 //! Why a process of its own: forking it is cheap (it holds next to nothing), it is single-threaded, so
-//! code after the fork may allocate, and it never saw the token. It parses nothing: a request is one
-//! byte with four descriptors (stdin, stdout, stderr, the supervisor's control socket).
+//! code after the fork may allocate, and it never saw the token. It parses next to nothing: an order is
+//! the number of an execution, eight bytes. With four descriptors (stdin, stdout, stderr, the supervisor's
+//! control socket) it asks for a supervisor, without any for that supervisor's death.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
@@ -21,7 +23,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, setsid};
 
 use super::wire::{Verdict, write_frame};
-use super::{seccomp::Filters, supervisor, tree};
+use super::{descriptors, seccomp::Filters, supervisor, tree};
 
 /// Standard input, output and error of a command.
 pub type Stdio = [OwnedFd; 3];
@@ -30,7 +32,12 @@ pub type Stdio = [OwnedFd; 3];
 #[derive(Debug)]
 pub struct Zygote {
     socket: OwnedFd,
+    next: AtomicU64,
 }
+
+/// Names one supervisor to the zygote, which knows its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket(u64);
 
 impl Zygote {
     /// Forks the zygote.
@@ -38,13 +45,15 @@ impl Zygote {
     /// # Errors
     /// When the process has threads already, or the kernel refuses the fork or the socket.
     pub fn start() -> io::Result<Self> {
+        // What our own parent left open is not for commands.
+        descriptors::close_on_exec()?;
         if tree::thread_count()? != 1 {
             return Err(io::Error::other("the zygote must be forked before any thread starts"));
         }
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         // SAFETY: the process is single-threaded, as checked above.
         match unsafe { fork() }? {
-            ForkResult::Parent { .. } => Ok(Self { socket: ours }),
+            ForkResult::Parent { .. } => Ok(Self { socket: ours, next: AtomicU64::new(0) }),
             ForkResult::Child => {
                 drop(ours);
                 let code = match serve(&theirs) {
@@ -63,17 +72,42 @@ impl Zygote {
     ///
     /// # Errors
     /// When the zygote is gone or descriptors run out.
-    pub fn fork_supervisor(&self, stdio: Stdio) -> io::Result<UnixStream> {
+    pub fn fork_supervisor(&self, stdio: Stdio) -> io::Result<(UnixStream, Ticket)> {
         let (ours, theirs) = UnixStream::pair()?;
+        let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
         let descriptors = [stdio[0].as_raw_fd(), stdio[1].as_raw_fd(), stdio[2].as_raw_fd(), theirs.as_raw_fd()];
-        sendmsg::<()>(
-            self.socket.as_raw_fd(),
-            &[IoSlice::new(&[0])],
-            &[ControlMessage::ScmRights(&descriptors)],
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        )?;
-        Ok(ours)
+        self.order(ticket, &[ControlMessage::ScmRights(&descriptors)])?;
+        Ok((ours, ticket))
+    }
+
+    /// Has a supervisor that no longer answers killed, and everything it started.
+    ///
+    /// # Errors
+    /// When the zygote is gone.
+    pub fn kill_supervisor(&self, ticket: Ticket) -> io::Result<()> {
+        self.order(ticket, &[])
+    }
+
+    /// Is the zygote there? Without it nothing can be started, and it cannot be had again.
+    pub fn is_alive(&self) -> bool {
+        // It never speaks: the only event is the end of the connection.
+        let mut events = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut events, PollTimeout::ZERO), Ok(0) | Err(Errno::EINTR))
+    }
+
+    /// A descriptor that turns readable when the zygote has gone.
+    ///
+    /// # Errors
+    /// When descriptors run out.
+    pub fn obituary(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
+    }
+
+    fn order(&self, ticket: Ticket, attached: &[ControlMessage<'_>]) -> io::Result<()> {
+        let number = ticket.0.to_le_bytes();
+        let words = [IoSlice::new(&number)];
+        sendmsg::<()>(self.socket.as_raw_fd(), &words, attached, MsgFlags::MSG_NOSIGNAL, None)?;
+        Ok(())
     }
 }
 
@@ -81,7 +115,7 @@ impl Zygote {
 fn serve(socket: &OwnedFd) -> io::Result<()> {
     let children = prepare()?;
     let filters = Filters::prepare().map_err(io::Error::other)?;
-    let mut supervisors = HashSet::new();
+    let mut supervisors = HashMap::new();
     loop {
         let mut events =
             [PollFd::new(socket.as_fd(), PollFlags::POLLIN), PollFd::new(children.as_fd(), PollFlags::POLLIN)];
@@ -96,10 +130,12 @@ fn serve(socket: &OwnedFd) -> io::Result<()> {
         }
         if request {
             match receive(socket)? {
-                Some((stdio, control)) => {
-                    supervisors.extend(fork_one(socket, &children, stdio, control, &filters));
+                Order::Fork(ticket, stdio, control) => {
+                    let forked = fork_one(socket, &children, stdio, control, &filters);
+                    supervisors.extend(forked.map(|pid| (pid, ticket)));
                 }
-                None => return Ok(()),
+                Order::Kill(ticket) => kill_one(&supervisors, ticket),
+                Order::End => return Ok(()),
             }
         }
     }
@@ -142,14 +178,21 @@ fn fork_one(
     }
 }
 
-/// One request, or none when the runner closed its end.
-fn receive(socket: &OwnedFd) -> io::Result<Option<(Stdio, UnixStream)>> {
-    let mut byte = [0];
-    let mut iov = [IoSliceMut::new(&mut byte)];
+/// What the runner wants.
+enum Order {
+    Fork(Ticket, Stdio, UnixStream),
+    Kill(Ticket),
+    /// It closed its end.
+    End,
+}
+
+fn receive(socket: &OwnedFd) -> io::Result<Order> {
+    let mut number = [0; 8];
+    let mut iov = [IoSliceMut::new(&mut number)];
     let mut space = nix::cmsg_space!([libc::c_int; 4]);
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
     if message.bytes == 0 {
-        return Ok(None);
+        return Ok(Order::End);
     }
     let mut received = Vec::new();
     for control in message.cmsgs()? {
@@ -158,13 +201,25 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<(Stdio, UnixStream)>> {
             received.extend(descriptors.iter().map(|raw| unsafe { OwnedFd::from_raw_fd(*raw) }));
         }
     }
+    let ticket = Ticket(u64::from_le_bytes(number));
+    if received.is_empty() {
+        return Ok(Order::Kill(ticket));
+    }
     let [stdin, stdout, stderr, control]: [OwnedFd; 4] =
         received.try_into().map_err(|_| io::Error::other("a request must carry four descriptors"))?;
-    Ok(Some(([stdin, stdout, stderr], UnixStream::from(control))))
+    Ok(Order::Fork(ticket, [stdin, stdout, stderr], UnixStream::from(control)))
 }
 
-/// Reaps children; when a supervisor died by violence, kills what it left behind.
-fn bury(children: &SignalFd, supervisors: &mut HashSet<Pid>) -> io::Result<()> {
+/// Kills a supervisor that has not been reaped, so that its number cannot be another's; `bury` sees to its tree.
+fn kill_one(supervisors: &HashMap<Pid, Ticket>, wanted: Ticket) {
+    for (pid, _) in supervisors.iter().filter(|(_, ticket)| **ticket == wanted) {
+        // The only expected failure is that it is dead already.
+        let _gone = kill(*pid, Signal::SIGKILL);
+    }
+}
+
+/// Reaps children; when a supervisor failed or died by violence, kills what it left behind.
+fn bury(children: &SignalFd, supervisors: &mut HashMap<Pid, Ticket>) -> io::Result<()> {
     while children.read_signal()?.is_some() {}
     let mut orphaned = false;
     loop {
@@ -172,7 +227,7 @@ fn bury(children: &SignalFd, supervisors: &mut HashSet<Pid>) -> io::Result<()> {
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
             Ok(status) => {
                 if let Some(pid) = status.pid() {
-                    let ours = supervisors.remove(&pid);
+                    let ours = supervisors.remove(&pid).is_some();
                     orphaned |= !ours || !matches!(status, WaitStatus::Exited(_, 0));
                 }
             }
@@ -182,7 +237,7 @@ fn bury(children: &SignalFd, supervisors: &mut HashSet<Pid>) -> io::Result<()> {
     }
     if orphaned {
         // Each kill brings the next generation here, and its death a new SIGCHLD.
-        tree::kill_children_except(supervisors);
+        tree::kill_children_except(|pid| supervisors.contains_key(&pid));
     }
     Ok(())
 }

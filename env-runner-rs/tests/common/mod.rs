@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -121,8 +121,22 @@ impl Runner {
 
     /// The process that forks one supervisor per command, itself forked by the runner.
     pub fn zygote(&self) -> i32 {
-        let children = format!("/proc/{0}/task/{0}/children", self.pid());
-        fs::read_to_string(children).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+        children(self.pid().cast_signed())[0]
+    }
+
+    /// One for each command that runs now.
+    pub fn supervisors(&self) -> Vec<i32> {
+        children(self.zygote())
+    }
+
+    /// Waits for the runner to end by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut ended = None;
+        wait_until("the runner ends", || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap()
     }
 
     pub fn address(&self) -> &str {
@@ -197,8 +211,14 @@ fn address(child: &mut Child) -> String {
     }
 }
 
+/// Children of a process with one thread, or of a process's first one.
+fn children(pid: i32) -> Vec<i32> {
+    let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    listed.split_whitespace().map(|word| word.parse().unwrap()).collect()
+}
+
 /// Waits for a condition that some other process brings about.
-pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
