@@ -119,16 +119,24 @@ func (q *Redis) Retry(ctx context.Context, lease Lease) (Lease, error) {
 }
 
 // Release hands leases back at once, as if they had expired, without charging them an attempt.
+// Those that somebody else holds by now are left alone.
 func (q *Redis) Release(ctx context.Context, leases []Lease) error {
 	if len(leases) == 0 {
 		return nil
 	}
-	_, err := q.db.Pipelined(ctx, func(p redis.Pipeliner) error {
+	held := make([]Progress, len(leases))
+	for i, l := range leases {
+		held[i] = Progress{Lease: l}
+	}
+	owned, err := q.owned(ctx, held)
+	if err != nil {
+		return fmt.Errorf("handing leases back: %w", err)
+	}
+	_, err = q.db.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, l := range leases {
-			p.Del(ctx, q.runKey(l.Task.ID))
-			// go-redis has no typed form of XCLAIM with IDLE and RETRYCOUNT.
-			p.Do(ctx, "XCLAIM", q.readyKey(), group, q.consumer, 0, l.Entry,
-				"IDLE", q.opt.Lease.Milliseconds()*2, "RETRYCOUNT", l.Attempt-1, "JUSTID")
+			if owned[l.Entry] {
+				q.queueRelease(ctx, p, l)
+			}
 		}
 		return nil
 	})
@@ -136,4 +144,11 @@ func (q *Redis) Release(ctx context.Context, leases []Lease) error {
 		return fmt.Errorf("handing leases back: %w", err)
 	}
 	return nil
+}
+
+func (q *Redis) queueRelease(ctx context.Context, p redis.Pipeliner, l Lease) {
+	p.Del(ctx, q.runKey(l.Task.ID))
+	// go-redis has no typed form of XCLAIM with IDLE and RETRYCOUNT.
+	p.Do(ctx, "XCLAIM", q.readyKey(), group, q.consumer, 0, l.Entry,
+		"IDLE", q.opt.Lease.Milliseconds()*2, "RETRYCOUNT", l.Attempt-1, "JUSTID")
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Read leases up to limit tasks that nobody had before, waiting up to block for the first.
-// None within that time is an empty result.
+// None within that time is an empty result. Leases that come with an error are as good as any.
 func (q *Redis) Read(ctx context.Context, limit int, block time.Duration) ([]Lease, error) {
 	streams, err := q.db.XReadGroup(ctx, &redis.XReadGroupArgs{
 		Group: group, Consumer: q.consumer, Streams: []string{q.readyKey(), ">"},
@@ -27,19 +27,16 @@ func (q *Redis) Read(ctx context.Context, limit int, block time.Duration) ([]Lea
 	if err != nil {
 		return nil, fmt.Errorf("reading the queue: %w", err)
 	}
-	var leases []Lease
+	var messages []redis.XMessage
 	for _, stream := range streams {
-		got, err := q.take(ctx, stream.Messages, nil)
-		if err != nil {
-			return nil, err
-		}
-		leases = append(leases, got...)
+		messages = append(messages, stream.Messages...)
 	}
-	return leases, nil
+	return q.deliver(ctx, messages, nil)
 }
 
 // Reclaim leases up to limit tasks whose holders went silent for the lease time, except those
 // that the caller holds: its own leases run late when the store was away, and are still its own.
+// Leases that come with an error are as good as any.
 func (q *Redis) Reclaim(ctx context.Context, limit int, held func(entry string) bool) ([]Lease, error) {
 	idle, err := q.db.XPendingExt(ctx, &redis.XPendingExtArgs{
 		Stream: q.readyKey(), Group: group, Idle: q.opt.Lease, Start: "-", End: "+", Count: int64(limit),
@@ -64,39 +61,72 @@ func (q *Redis) Reclaim(ctx context.Context, limit int, held func(entry string) 
 	if err != nil {
 		return nil, fmt.Errorf("claiming expired leases: %w", err)
 	}
-	return q.take(ctx, messages, deliveries)
+	return q.deliver(ctx, messages, deliveries)
 }
 
-// take turns delivered entries into leases and acknowledges those that ask for nothing:
-// stale generations, and tasks that have ended, such as cancelled ones.
-func (q *Redis) take(ctx context.Context, messages []redis.XMessage, deliveries map[string]int64) ([]Lease, error) {
+// deliver turns entries into leases that the store has just charged with a delivery; before is how many each had
+// until then. It finishes whatever becomes of ctx, and what it cannot read it hands back: entries forgotten here
+// would come back only when their leases expire, charged with an attempt that nobody made.
+func (q *Redis) deliver(ctx context.Context, messages []redis.XMessage, before map[string]int64) ([]Lease, error) {
 	if len(messages) == 0 {
 		return nil, nil
 	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.opt.Lease)
+	defer cancel()
+	values, err := q.load(bounded, messages)
+	if err != nil {
+		return nil, errors.Join(err, q.handBack(ctx, messages, before))
+	}
+	leases, spent, err := sorted(messages, values, before)
+	return leases, errors.Join(err, q.acknowledge(bounded, spent))
+}
+
+// load reads the record and the outcome of each entry's task, in that order.
+func (q *Redis) load(ctx context.Context, messages []redis.XMessage) ([]any, error) {
 	keys := make([]string, 0, 2*len(messages))
 	for _, m := range messages {
-		id, _ := m.Values["id"].(string)
-		keys = append(keys, q.taskKey(id), q.endKey(id))
+		keys = append(keys, q.taskKey(taskID(m)), q.endKey(taskID(m)))
 	}
 	values, err := q.db.MGet(ctx, keys...).Result()
 	if err != nil {
 		return nil, fmt.Errorf("reading delivered tasks: %w", err)
 	}
-	leases, spent := make([]Lease, 0, len(messages)), []string(nil)
+	return values, nil
+}
+
+// sorted tells what is to be done from what asks for nothing: stale generations, and tasks that have ended, such as
+// cancelled ones. A record of another version is left to its lease; perhaps a process that can read it takes it over.
+func sorted(messages []redis.XMessage, values []any, before map[string]int64) ([]Lease, []string, error) {
+	leases, spent, faults := make([]Lease, 0, len(messages)), []string(nil), []error(nil)
 	for i, m := range messages {
-		id, _ := m.Values["id"].(string)
 		var rec record
 		found, err := decode(values[2*i], &rec)
-		if err != nil {
-			return nil, fmt.Errorf("task %s: %w", id, err)
-		}
-		if !found || rec.Generation != m.Values["generation"] || values[2*i+1] != nil {
+		switch {
+		case err != nil:
+			faults = append(faults, fmt.Errorf("task %s: %w", taskID(m), err))
+		case !found || rec.Generation != m.Values["generation"] || values[2*i+1] != nil:
 			spent = append(spent, m.ID)
-			continue
+		default:
+			leases = append(leases, Lease{Entry: m.ID, Task: rec.task(taskID(m)), Attempt: int(before[m.ID]) + 1})
 		}
-		leases = append(leases, Lease{Entry: m.ID, Task: rec.task(id), Attempt: int(deliveries[m.ID]) + 1})
 	}
-	return leases, q.acknowledge(ctx, spent)
+	return leases, spent, errors.Join(faults...)
+}
+
+func taskID(m redis.XMessage) string {
+	id, _ := m.Values["id"].(string) // absent from an entry of somebody else: no task has the id ""
+	return id
+}
+
+// handBack frees entries that were delivered in vain, whatever became of ctx.
+func (q *Redis) handBack(ctx context.Context, messages []redis.XMessage, before map[string]int64) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.opt.Lease)
+	defer cancel()
+	leases := make([]Lease, len(messages))
+	for i, m := range messages {
+		leases[i] = Lease{Entry: m.ID, Task: Task{ID: taskID(m)}, Attempt: int(before[m.ID]) + 1}
+	}
+	return q.Release(ctx, leases)
 }
 
 func (q *Redis) acknowledge(ctx context.Context, entries []string) error {

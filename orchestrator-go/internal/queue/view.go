@@ -58,7 +58,7 @@ func (q *Redis) walk(ctx context.Context, key string, limit int, cursor string, 
 			return page, err
 		}
 		for _, e := range entries {
-			id, _ := e.Values["id"].(string)
+			id := taskID(e)
 			page.Cursor, end = e.ID, "("+e.ID
 			if t, ok := tasks[id]; !ok || seen[id] || !want(t) {
 				continue
@@ -80,7 +80,7 @@ func (q *Redis) walk(ctx context.Context, key string, limit int, cursor string, 
 func (q *Redis) byEntry(ctx context.Context, entries []redis.XMessage) (map[string]Task, error) {
 	ids := make([]string, len(entries))
 	for i, e := range entries {
-		ids[i], _ = e.Values["id"].(string)
+		ids[i] = taskID(e)
 	}
 	tasks, err := q.views(ctx, ids)
 	byID := make(map[string]Task, len(tasks))

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
@@ -31,6 +33,9 @@ func Run(t *testing.T, server *Server) {
 		"a renewal shows what was lost or ended":         renewalShows,
 		"a retry counts, and needs the lease":            retry,
 		"a released task is free at once, uncharged":     release,
+		"a lease that was taken over is not released":    releaseLost,
+		"a stop after the delivery loses no task":        stopAfterDelivery,
+		"what cannot be read is handed back, uncharged":  unreadable,
 		"the first outcome wins":                         firstOutcome,
 		"finishing again changes nothing":                finishAgain,
 		"finishing again outlasts no outcome":            finishForever,
@@ -47,26 +52,34 @@ func Run(t *testing.T, server *Server) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			prefix := fmt.Sprintf("test/%s/%d/", t.Name(), time.Now().UnixNano())
-			test(t, func(change ...func(*queue.Options)) *queue.Redis {
-				opt := queue.Options{Prefix: prefix, Lease: lease, ResultTTL: time.Minute, DeadTTL: time.Minute}
-				for _, c := range change {
-					c(&opt)
+			test(t, func(change ...func(*consumer)) *queue.Redis {
+				c := consumer{Options: queue.Options{Prefix: prefix, Lease: lease, ResultTTL: time.Minute, DeadTTL: time.Minute}}
+				for _, do := range change {
+					do(&c)
 				}
-				return open(t, server, opt)
+				return open(t, server, c)
 			})
 		})
 	}
 }
 
 // opener makes a further consumer of a test's keys.
-type opener func(change ...func(*queue.Options)) *queue.Redis
+type opener func(change ...func(*consumer)) *queue.Redis
+
+type consumer struct {
+	queue.Options
+	hook redis.Hook // on its client; nil for none
+}
 
 // longLease is for what must not expire, however slow the machine is.
-func longLease(o *queue.Options) { o.Lease = time.Hour }
+func longLease(c *consumer) { c.Lease = time.Hour }
 
-func open(t *testing.T, server *Server, opt queue.Options) *queue.Redis {
+func open(t *testing.T, server *Server, c consumer) *queue.Redis {
 	db := server.Client()
-	q, err := queue.NewRedis(db, opt)
+	if c.hook != nil {
+		db.AddHook(c.hook)
+	}
+	q, err := queue.NewRedis(db, c.Options)
 	check(t, err)
 	check(t, q.Open(t.Context()))
 	t.Cleanup(func() {
@@ -222,81 +235,5 @@ func idempotencyConflict(t *testing.T, open opener) {
 	_, err := q.Enqueue(t.Context(), []queue.Submission{{Spec: queue.Spec{Argv: []string{"/bin/false"}, IdempotencyKey: "k"}}})
 	if !errors.Is(err, queue.ErrIdempotencyConflict) {
 		t.Errorf("another task under the same key: %v", err)
-	}
-}
-
-func takeover(t *testing.T, open opener) {
-	q, other := open(), open()
-	submit(t, q, noop())
-	first := readOne(t, q)
-	if got, err := open(longLease).Reclaim(t.Context(), 10, nobody); err != nil || len(got) > 0 {
-		t.Errorf("a fresh lease was taken over: %v, %v", got, err)
-	}
-	second := reclaim(t, other)
-	if second.Entry != first.Entry || second.Attempt != 2 {
-		t.Errorf("took over %+v", second)
-	}
-	if got, err := q.Reclaim(t.Context(), 10, func(string) bool { return true }); err != nil || len(got) > 0 {
-		t.Errorf("a process took its own lease over: %v, %v", got, err)
-	}
-}
-
-func renewed(t *testing.T, open opener) {
-	q, other := open(), open(func(o *queue.Options) { o.Lease = 10 * lease })
-	submit(t, q, noop(), noop())
-	kept, left := readOne(t, q), readOne(t, q)
-	var taken []queue.Lease
-	Eventually(t, patience, "the other lease expires", func() bool {
-		_, err := q.Renew(t.Context(), []queue.Progress{{Lease: kept, State: queue.Running}})
-		check(t, err)
-		taken, err = other.Reclaim(t.Context(), 10, nobody)
-		check(t, err)
-		return len(taken) > 0
-	})
-	if len(taken) != 1 || taken[0].Entry != left.Entry {
-		t.Errorf("taken over: %+v", taken)
-	}
-}
-
-func renewalShows(t *testing.T, open opener) {
-	q, other := open(), open()
-	submit(t, q, noop())
-	lost := readOne(t, q)
-	reclaim(t, other)
-	submit(t, q, noop())
-	ended := readOne(t, q)
-	_, err := other.Cancel(t.Context(), ended.Task.ID)
-	check(t, err)
-	got, err := q.Renew(t.Context(), []queue.Progress{{Lease: lost}, {Lease: ended}})
-	check(t, err)
-	if !slices.Equal(got.Lost, []string{lost.Entry}) || !slices.Equal(got.Ended, []string{ended.Entry}) {
-		t.Errorf("renewal shows %+v", got)
-	}
-}
-
-func retry(t *testing.T, open opener) {
-	q, other := open(), open()
-	submit(t, q, noop())
-	l := readOne(t, q)
-	l, err := q.Retry(t.Context(), l)
-	if err != nil || l.Attempt != 2 {
-		t.Fatalf("second attempt: %+v, %v", l, err)
-	}
-	if taken := reclaim(t, other); taken.Attempt != 3 {
-		t.Errorf("attempt %d after a retry and a takeover, want 3", taken.Attempt)
-	}
-	if _, err := q.Retry(t.Context(), l); !errors.Is(err, queue.ErrLeaseLost) {
-		t.Errorf("a retry without the lease: %v", err)
-	}
-}
-
-func release(t *testing.T, open opener) {
-	q, other := open(), open()
-	submit(t, q, noop())
-	l := readOne(t, q)
-	check(t, q.Release(t.Context(), []queue.Lease{l}))
-	got, err := other.Reclaim(t.Context(), 10, nobody)
-	if err != nil || len(got) != 1 || got[0].Attempt != 1 {
-		t.Errorf("after a release: %+v, %v", got, err)
 	}
 }

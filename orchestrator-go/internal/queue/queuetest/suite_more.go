@@ -6,7 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"dspyagent.io/orchestrator/internal/queue"
 )
@@ -92,7 +91,7 @@ func listing(t *testing.T, open opener) {
 }
 
 func expiry(t *testing.T, open opener) {
-	q := open(func(o *queue.Options) { o.ResultTTL = time.Second })
+	q := open(shortTTL)
 	ids := submit(t, q, noop())
 	finish(t, q, readOne(t, q), queue.Succeeded)
 	Eventually(t, patience, "the outcome is forgotten", func() bool {

@@ -10,7 +10,7 @@ import (
 )
 
 // shortTTL is for outcomes whose end a test awaits.
-func shortTTL(o *queue.Options) { o.ResultTTL = time.Second }
+func shortTTL(c *consumer) { c.ResultTTL = time.Second }
 
 func firstOutcome(t *testing.T, open opener) {
 	q, other := open(), open()
@@ -104,7 +104,7 @@ func cancelDead(t *testing.T, open opener) {
 	if _, err := q.Cancel(t.Context(), ids[0]); !errors.Is(err, queue.ErrFinished) {
 		t.Errorf("cancelling a dead letter: %v", err)
 	}
-	// What ends later, and is kept as long as a cancelled task tells that the time of the first would be over.
+	// A task that ends later, and is kept as long as a cancelled one, tells when the time of the first would be over.
 	finish(t, q, readOne(t, q), queue.Succeeded)
 	Eventually(t, patience, "a later outcome is forgotten", func() bool {
 		_, err := q.Get(t.Context(), ids[1])
