@@ -24,22 +24,36 @@ func (d *Dispatcher) carry(h *hold) {
 			d.done <- ending{h, queue.Completion{Lease: h.snapshot().Lease, Outcome: outcome}}
 			return
 		}
-		if !d.awaitRetry(h) {
+		if h.ctx.Err() != nil || !d.awaitRetry(h) {
 			break
 		}
 	}
 	d.letGo(h)
 }
 
+// takeSlot waits for a slot. It reports false when the task is to be let go, even where a slot is free:
+// of several ready cases select takes any.
 func (d *Dispatcher) takeSlot(h *hold) bool {
+	if d.unwanted(h) {
+		return false
+	}
 	select {
 	case d.slots <- struct{}{}:
 		return true
 	case <-h.ctx.Done():
-	case <-d.held.draining:
+	case <-d.draining:
 		h.cancel(errDraining)
 	}
 	return false
+}
+
+func (d *Dispatcher) unwanted(h *hold) bool {
+	select {
+	case <-d.draining:
+		h.cancel(errDraining)
+	default:
+	}
+	return h.ctx.Err() != nil
 }
 
 // attempt runs the task once. No outcome means that the attempt decided nothing, for the reason in error.
@@ -112,20 +126,18 @@ func describe(err error) *queue.Fault {
 	return &queue.Fault{Code: "InfrastructureFault", Message: "the attempt failed for a reason outside the task"}
 }
 
-// awaitRetry waits out the backoff and begins the next attempt in the store.
+// awaitRetry waits out the backoff and begins the next attempt in the store. It reports false
+// when the task is to be let go.
 func (d *Dispatcher) awaitRetry(h *hold) bool {
 	lease := h.snapshot().Lease
 	timer := time.NewTimer(backoff(lease.Attempt, d.opt.BackoffBase, d.opt.BackoffMax))
 	defer timer.Stop()
 	select {
 	case <-h.ctx.Done():
-		return false
 	case <-timer.C:
-	case <-d.held.draining:
-		h.cancel(errDraining)
-		return false
+	case <-d.draining:
 	}
-	for h.ctx.Err() == nil {
+	for !d.unwanted(h) {
 		next, err := d.queue.Retry(h.ctx, lease)
 		if err == nil {
 			d.metrics.retries.WithLabelValues(string(lease.Task.Spec.Class)).Inc()
@@ -139,6 +151,8 @@ func (d *Dispatcher) awaitRetry(h *hold) bool {
 		d.log.Error("cannot begin another attempt; trying again", "task", lease.Task.ID, "error", err)
 		pause(h.ctx, storePause)
 	}
+	// A task that is handed back is not charged with its lease's attempt; this one was made, and stays counted.
+	h.show(func(p *queue.Progress) { p.Lease.Attempt++ })
 	return false
 }
 

@@ -67,6 +67,8 @@ type Dispatcher struct {
 	held    *holds
 	slots   chan struct{} // one token per running attempt
 	done    chan ending
+
+	draining <-chan struct{} // closed from the moment when Run is to stop: no attempt begins any more
 }
 
 // New returns a dispatcher that is idle until Run.
@@ -81,6 +83,7 @@ func New(q Queue, b Backend, opt Options, log *slog.Logger, metrics *Metrics) *D
 // Run works until ctx ends, then drains: it reads no more, lets attempts finish within
 // DrainTimeout, hands the rest back, and returns when every outcome is recorded.
 func (d *Dispatcher) Run(ctx context.Context) {
+	d.draining = ctx.Done()
 	work, abandon := context.WithCancelCause(context.WithoutCancel(ctx))
 	var intake, upkeep, finishers sync.WaitGroup
 	intake.Go(func() { d.readLoop(ctx, work) })
@@ -99,7 +102,6 @@ func (d *Dispatcher) Run(ctx context.Context) {
 
 // drain waits for the held tasks; those that wait for another attempt are handed back at once.
 func (d *Dispatcher) drain(abandon context.CancelCauseFunc) {
-	d.held.drain()
 	deadline := time.AfterFunc(d.opt.DrainTimeout, func() { abandon(errDraining) })
 	defer deadline.Stop()
 	d.held.wait()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -260,8 +261,44 @@ func TestDrainFinishesWhatRunsAndHandsBackTheRest(t *testing.T) {
 		if c := only(t, q); c.Lease.Entry != "1-0" || c.Outcome.State != queue.Succeeded {
 			t.Errorf("completed %+v", c)
 		}
-		if len(q.released) != 2 {
-			t.Errorf("handed back %+v", q.released)
+		// The attempt that was cut short is not charged, the one that failed is.
+		next := map[string]int{}
+		for _, l := range q.released {
+			next[l.Entry] = l.Attempt
+		}
+		if want := map[string]int{"2-0": 1, "3-0": 2}; !maps.Equal(next, want) {
+			t.Errorf("handed back with their next attempts %v, want %v", next, want)
+		}
+	})
+}
+
+func TestDrainingBeginsNothing(t *testing.T) {
+	d := New(newFakeQueue(), fakeBackend(untilEnd), Defaults(), slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()))
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	d.draining = ctx.Done()
+	for range 100 { // slots are free all the time; a select alone would take one half of the time
+		h := d.held.add(t.Context(), lease("1-0", queue.Spec{}, 1))
+		if d.takeSlot(h) || !errors.Is(context.Cause(h.ctx), errDraining) {
+			t.Fatal("an attempt began while draining")
+		}
+		d.held.remove(h)
+	}
+}
+
+// TestReadDuringAStopIsHandedBack has a read deliver in the moment of the stop.
+func TestReadDuringAStopIsHandedBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newFakeQueue()
+		d := run(q, fakeBackend(func(context.Context, queue.Task) (*queue.Result, error) {
+			t.Error("an attempt began while draining")
+			return nil, nil
+		}))
+		forSome(100 * time.Millisecond)
+		q.change(func(q *fakeQueue) { q.last = []queue.Lease{lease("1-0", queue.Spec{MaxAttempts: 1}, 1)} })
+		d.stop()
+		if len(q.released) != 1 || q.released[0].Attempt != 1 || len(q.done) != 0 {
+			t.Errorf("handed back %+v, done %+v", q.released, q.done)
 		}
 	})
 }

@@ -25,7 +25,8 @@ type fakeQueue struct {
 	retries  []time.Time
 	released []queue.Lease
 	done     []queue.Completion
-	away     int // the next calls of Finish and Retry that fail
+	last     []queue.Lease // delivered by a read that its context ends
+	away     int           // the next calls of Finish and Retry that fail
 }
 
 func newFakeQueue(specs ...queue.Spec) *fakeQueue {
@@ -52,8 +53,13 @@ func (q *fakeQueue) Read(ctx context.Context, limit int, block time.Duration) ([
 			continue
 		default:
 		}
-		if len(out) > 0 || !pause(ctx, block) {
-			return out, ctx.Err()
+		if len(out) > 0 {
+			return out, nil
+		}
+		if !pause(ctx, block) {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			return q.last, nil
 		}
 		block = 0
 		if len(q.ready) == 0 {

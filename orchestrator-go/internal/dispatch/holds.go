@@ -32,8 +32,7 @@ func (h *hold) snapshot() queue.Progress {
 
 // holds are the leased tasks of this process, bounded by max.
 type holds struct {
-	max      int
-	draining chan struct{}
+	max int
 
 	mu      sync.Mutex
 	byEntry map[string]*hold
@@ -42,10 +41,7 @@ type holds struct {
 }
 
 func newHolds(limit int) *holds {
-	return &holds{
-		max: limit, draining: make(chan struct{}),
-		byEntry: make(map[string]*hold), freed: make(chan struct{}),
-	}
+	return &holds{max: limit, byEntry: make(map[string]*hold), freed: make(chan struct{})}
 }
 
 func (s *holds) add(ctx context.Context, lease queue.Lease) *hold {
@@ -133,5 +129,4 @@ func (s *holds) olderThan(age time.Duration) []queue.Progress {
 	return out
 }
 
-func (s *holds) drain() { close(s.draining) }
-func (s *holds) wait()  { s.empty.Wait() }
+func (s *holds) wait() { s.empty.Wait() }

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"dspyagent.io/orchestrator/internal/queue"
@@ -22,7 +23,8 @@ func (d *Dispatcher) readLoop(ctx, work context.Context) {
 		for _, lease := range leases {
 			d.hold(work, lease)
 		}
-		if err != nil && ctx.Err() == nil {
+		// Being told to stop is no failure; others are worth a line then, too.
+		if err != nil && !errors.Is(err, context.Canceled) {
 			d.log.Error("cannot read the queue; trying again", "error", err)
 			pause(ctx, storePause)
 		}
@@ -59,7 +61,7 @@ func (d *Dispatcher) reclaimLoop(ctx, work context.Context) {
 			continue
 		}
 		leases, err := d.queue.Reclaim(ctx, room, d.held.has)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && !errors.Is(err, context.Canceled) {
 			d.log.Error("cannot look for expired leases; trying again", "error", err)
 		}
 		for _, lease := range leases {
