@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 
 	"dspyagent.io/orchestrator/internal/backend/backendtest"
@@ -126,6 +127,21 @@ func TestSIGTERMHandsBackWhatDoesNotEnd(t *testing.T) {
 	if got := second.await(t, id, "Succeeded"); got.Attempts != 1 {
 		t.Errorf("handing back was charged as an attempt: %+v", got)
 	}
+}
+
+// TestDrainingAcceptsTasks sends one to an orchestrator that has been told to stop; the next one runs it.
+func TestDrainingAcceptsTasks(t *testing.T) {
+	store, fake := queuetest.StartRedis(t), fakerunner.Start(t, 4)
+	first := start(t, store, fake.URL, "--drain-timeout", "10m")
+	slow := first.submit(t, `{"argv":["/bin/sleep","3600"]}`)
+	<-fake.Admitted()
+	first.signal(t, syscall.SIGTERM)
+	first.awaitProbe(t, http.StatusServiceUnavailable)
+	late := first.submit(t, `{"noop":true,"max_attempts":1}`)
+	second := start(t, store, fake.URL)
+	second.await(t, late, "Succeeded")
+	second.call(t, "POST", "/v1/tasks/"+slow+"/cancel", "", http.StatusOK, nil)
+	first.awaitExit(t)
 }
 
 // TestTheRealChain has no fake in it.

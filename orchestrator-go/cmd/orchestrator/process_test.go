@@ -106,14 +106,16 @@ func (p *process) launch(t *testing.T) {
 	p.awaitReady(t)
 }
 
-func (p *process) awaitReady(t *testing.T) {
+func (p *process) awaitReady(t *testing.T) { p.awaitProbe(t, http.StatusOK) }
+
+func (p *process) awaitProbe(t *testing.T, status int) {
 	t.Helper()
-	queuetest.Eventually(t, patience, "the orchestrator is ready", func() bool {
+	queuetest.Eventually(t, patience, fmt.Sprintf("/readyz answers %d", status), func() bool {
 		resp, err := http.Get(p.base + "/readyz")
 		if err != nil {
 			return false
 		}
-		return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
+		return resp.Body.Close() == nil && resp.StatusCode == status
 	})
 }
 
@@ -130,9 +132,19 @@ func (p *process) kill(t *testing.T) {
 // terminate asks it to stop and checks that it does so in order.
 func (p *process) terminate(t *testing.T) {
 	t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	p.signal(t, syscall.SIGTERM)
+	p.awaitExit(t)
+}
+
+func (p *process) signal(t *testing.T, signal syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (p *process) awaitExit(t *testing.T) {
+	t.Helper()
 	if err := p.cmd.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
 	}

@@ -25,7 +25,7 @@ import (
 	"dspyagent.io/orchestrator/internal/telemetry"
 )
 
-// serve runs until ctx ends: it then stops taking tasks, drains, and returns.
+// serve runs until ctx ends: it then begins no further attempt, drains, and returns.
 func serve(ctx context.Context, c *config.Config) error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
@@ -77,6 +77,8 @@ func connect(c *config.Config) (*redis.Client, error) {
 	opt.DisableIdentity = true
 	// Every caller here tries again by itself; more tries below it would only hide how long the store is away.
 	opt.DialerRetries = 1
+	// Without it the deadlines given here would end waiting for a connection, but no exchange on one.
+	opt.ContextTimeoutEnabled = true
 	return redis.NewClient(opt), nil
 }
 
@@ -129,6 +131,9 @@ func (s *service) run(ctx context.Context) error {
 	}
 	s.draining.Store(true)
 	s.log.Info("draining", "component", "main")
+	// The API serves on while attempts end: the queue is durable, and a task sent now is run by another replica or the
+	// next start, where a refusal would only have the client wait. Its connection closes, so that it finds them.
+	server.SetKeepAlivesEnabled(false)
 	stopWork()
 	parts.Wait()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
