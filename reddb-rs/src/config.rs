@@ -48,7 +48,7 @@ pub struct Limits {
     /// Bytes of one value, or of one stream field.
     #[arg(long, env = "REDDB_MAX_VALUE_BYTES", default_value_t = 16 << 20)]
     pub max_value_bytes: usize,
-    /// Bytes of a key.
+    /// Bytes of a key, or of the name of a consumer or consumer group.
     #[arg(long, env = "REDDB_MAX_KEY_BYTES", default_value_t = 4096)]
     pub max_key_bytes: usize,
     /// Arguments of one command.
@@ -63,9 +63,18 @@ pub struct Limits {
     /// Bytes of replies that one client may leave unread before it is cut.
     #[arg(long, env = "REDDB_MAX_OUTPUT_BYTES", default_value_t = 128 << 20)]
     pub max_output_bytes: usize,
+    /// Bytes of writes after which a group commit is made although more clients are ready.
+    #[arg(long, env = "REDDB_MAX_COMMIT_BYTES", default_value_t = 256 << 20)]
+    pub max_commit_bytes: usize,
+    /// HTTP connections at once; further ones wait.
+    #[arg(long, env = "REDDB_MAX_HTTP_CONNECTIONS", default_value_t = 1024)]
+    pub max_http_connections: usize,
     /// Bytes of one blob.
     #[arg(long, env = "REDDB_MAX_BLOB_BYTES", default_value_t = 2 << 30)]
     pub max_blob_bytes: u64,
+    /// Bytes that blobs leave free on the disk; uploads that would leave less are refused.
+    #[arg(long, env = "REDDB_MIN_FREE_BYTES", default_value_t = 256 << 20)]
+    pub min_free_bytes: u64,
 }
 
 impl ServeConfig {
@@ -81,6 +90,8 @@ impl ServeConfig {
             ("--max-key-bytes", limits.max_key_bytes),
             ("--max-arguments", limits.max_arguments),
             ("--max-output-bytes", limits.max_output_bytes),
+            ("--max-http-connections", limits.max_http_connections),
+            ("--max-commit-bytes", limits.max_commit_bytes),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} must be at least 1"));
@@ -88,7 +99,7 @@ impl ServeConfig {
         if limits.max_input_bytes < limits.max_value_bytes {
             return Err("--max-input-bytes must not be below --max-value-bytes: the largest value has to fit".into());
         }
-        // One group commit is one SQLite blob, at most 1 GiB: leave room for what is collected beside one command.
+        // A journal row is cut after so many bytes, between two writes: with the last of them it has to fit SQLite's 10^9.
         if limits.max_input_bytes > 256 << 20 {
             return Err("--max-input-bytes must be at most 256 MiB".into());
         }
@@ -106,7 +117,10 @@ impl Default for Limits {
             max_transaction_commands: 16_384,
             max_input_bytes: 64 << 20,
             max_output_bytes: 128 << 20,
+            max_commit_bytes: 256 << 20,
+            max_http_connections: 1024,
             max_blob_bytes: 2 << 30,
+            min_free_bytes: 256 << 20,
         }
     }
 }

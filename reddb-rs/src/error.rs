@@ -47,6 +47,15 @@ pub enum CommandError {
     KeyTooLong(usize),
     #[error("ERR cannot read the stored value; the server's log has the cause")]
     Storage,
+    #[error("ERR a consumer's or group's name is at most {0} bytes long")]
+    NameTooLong(usize),
+    #[error("ERR the reply is larger than the server sends")]
+    ReplyTooLarge,
+    #[error(
+        "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option \
+         to create an empty stream automatically."
+    )]
+    NoStreamForGroup,
     #[error("{0}")]
     Other(String),
 }

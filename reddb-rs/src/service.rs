@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use mio::{Poll, Waker};
 
 use crate::auth::Master;
 use crate::config::ServeConfig;
-use crate::http::{Api, router};
+use crate::http::{Api, router, server};
 use crate::metrics::Metrics;
 use crate::resp::event_loop::{EventLoop, Parts, WAKER, now_ms};
 use crate::resp::server::ServerInfo;
@@ -19,6 +20,9 @@ use crate::store::{Persistence, open};
 
 /// HTTP requests that may wait for the loop before further ones are told to come back.
 const MAX_WAITING_REQUESTS: usize = 4096;
+
+/// How often blobs are looked at whose end may have come.
+const BLOB_SWEEP: Duration = Duration::from_secs(1);
 
 /// Why the service ended, for the operator of it.
 pub type ServeError = Box<dyn std::error::Error + Send + Sync>;
@@ -45,7 +49,7 @@ pub fn serve(config: &ServeConfig) -> Result<(), ServeError> {
         master: master.clone(),
         metrics: Arc::clone(&metrics),
         ready: Arc::clone(&ready),
-        blobs: BlobStore::open(&config.data_dir, config.limits.max_blob_bytes)?,
+        blobs: BlobStore::open(&config.data_dir, &config.limits)?,
         limits: config.limits,
     });
     let on_signal = {
@@ -67,7 +71,7 @@ pub fn serve(config: &ServeConfig) -> Result<(), ServeError> {
         }
     };
     let persistence = Persistence::open(&config.data_dir, config.durability, on_fold)?;
-    let keyspace = Keyspace::open(open::data_reader(&config.data_dir)?, now_ms())?;
+    let keyspace = Keyspace::open(open::data_reader(&config.data_dir)?, now_ms(), config.limits.max_commit_bytes)?;
     let keys = keyspace.len();
     let listener = mio::net::TcpListener::bind(config.resp_listen)
         .map_err(|error| format!("--resp-listen: cannot listen on {}: {error}", config.resp_listen))?;
@@ -107,7 +111,9 @@ fn start_http(
     };
     std::thread::Builder::new().name("http".into()).spawn(move || {
         runtime.block_on(async move {
-            let server = tokio::spawn(async move { axum::serve(listener, router(api)).await });
+            tokio::spawn(sweep_blobs(Arc::clone(&api)));
+            let max_connections = api.limits.max_http_connections;
+            let server = tokio::spawn(server::serve(listener, router(api), max_connections));
             if let Err(error) = stop_signal().await {
                 tracing::error!(%error, "cannot wait for signals");
                 return;
@@ -123,6 +129,17 @@ fn start_http(
         });
     })?;
     Ok(())
+}
+
+/// Deletes blobs whose end has come.
+async fn sweep_blobs(api: Arc<Api>) {
+    let mut ticks = tokio::time::interval(BLOB_SWEEP);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = api.blobs.sweep(now_ms()).await {
+            tracing::error!(%error, "an expired blob cannot be deleted");
+        }
+    }
 }
 
 async fn stop_signal() -> std::io::Result<()> {

@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::error::CommandError;
+
 /// A refused or failed request.
 #[derive(Debug)]
 pub struct HttpError {
@@ -63,18 +65,57 @@ impl HttpError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal", message)
     }
 
-    /// From the text of a RESP error.
-    pub fn from_command(text: &str) -> Self {
-        let (word, rest) = text.split_once(' ').unwrap_or(("ERR", text));
-        match word {
-            "NOPERM" => Self::forbidden("This token may only touch keys that begin with its prefix."),
-            "WRONGTYPE" => Self::new(StatusCode::CONFLICT, "WrongType", "The key holds another kind of value."),
-            "NOGROUP" => Self::not_found("GroupNotFound", "No such stream or group; create the group first."),
-            "BUSYGROUP" => Self::new(StatusCode::CONFLICT, "GroupExists", "The group exists already."),
-            _ if rest.contains("equal or smaller") => {
-                Self::new(StatusCode::CONFLICT, "IdNotIncreasing", "The stream already has this id or a later one.")
+    pub fn key_not_found() -> Self {
+        Self::not_found("KeyNotFound", "There is no such key, or it has expired.")
+    }
+
+    pub fn group_not_found() -> Self {
+        Self::not_found("GroupNotFound", "No such stream or group; create the group first.")
+    }
+
+    fn conflict(code: &'static str, message: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
+    /// The text of a RESP error, without its code.
+    fn refused(error: &CommandError) -> Self {
+        let text = error.to_string();
+        let (_, reason) = text.split_once(' ').unwrap_or(("", &text));
+        Self::bad_request(format!("The store refused this: {reason}."))
+    }
+}
+
+impl From<CommandError> for HttpError {
+    fn from(error: CommandError) -> Self {
+        use CommandError as E;
+        match error {
+            E::NoAuth | E::WrongPass => Self::unauthorized(),
+            E::NoPermKey | E::NoPermCommand(_) => {
+                Self::forbidden("This token may only touch keys that begin with its prefix.")
             }
-            _ => Self::bad_request(format!("The store refused this: {rest}.")),
+            E::WrongType => Self::conflict("WrongType", "The key holds another kind of value."),
+            E::BusyGroup => Self::conflict("GroupExists", "The group exists already."),
+            E::IdTooSmall => Self::conflict("IdNotIncreasing", "The stream already has this id or a later one."),
+            E::NoSuchKey => Self::key_not_found(),
+            E::NoGroup { .. } | E::NoGroupForKey { .. } | E::NoStreamForGroup => Self::group_not_found(),
+            E::ReplyTooLarge => Self::new(
+                StatusCode::BAD_REQUEST,
+                "ReplyTooLarge",
+                "The reply is larger than the store sends; ask for less, such as with `count`.",
+            ),
+            E::Storage => Self::internal("a command failed", &error),
+            E::Syntax
+            | E::NotAnInteger
+            | E::Overflow
+            | E::InvalidExpire(_)
+            | E::Arity(_)
+            | E::UnknownCommand(_)
+            | E::InvalidStreamId
+            | E::IdZero
+            | E::IdExhausted
+            | E::KeyTooLong(_)
+            | E::NameTooLong(_)
+            | E::Other(_) => Self::refused(&error),
         }
     }
 }
@@ -88,4 +129,9 @@ impl IntoResponse for HttpError {
 
 pub async fn no_route() -> HttpError {
     HttpError::not_found("NoSuchRoute", "There is no such route; `reddb openapi` prints those that exist.")
+}
+
+pub async fn no_method() -> HttpError {
+    let message = "The route does not know this method; `reddb openapi` prints those that it knows.";
+    HttpError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
 }

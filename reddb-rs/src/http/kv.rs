@@ -1,7 +1,5 @@
 //! `/v1/kv/{key}`: strings.
 
-use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -9,10 +7,12 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::error::{ErrorBody, HttpError};
-use super::{Caller, Shared};
+use super::extract::{Parameters, RawBody, Target};
+use super::words;
 use crate::resp::value::RespValue;
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct WriteQuery {
     /// Seconds after which the key goes; absent: never.
     ttl_seconds: Option<u64>,
@@ -24,10 +24,10 @@ pub struct WriteQuery {
     (status = 404, description = "KeyNotFound", body = ErrorBody),
     (status = 409, description = "WrongType", body = ErrorBody),
 ))]
-pub async fn read(State(api): Shared, Caller(scope): Caller, Path(key): Path<String>) -> Result<Response, HttpError> {
-    match api.run(scope, vec![b"GET".to_vec(), key.into_bytes()]).await? {
+pub async fn read(target: Target<String>) -> Result<Response, HttpError> {
+    match target.run(words(["GET", &target.path])).await? {
         RespValue::Bulk(value) => Ok(([(CONTENT_TYPE, "application/octet-stream")], value).into_response()),
-        _ => Err(HttpError::not_found("KeyNotFound", "There is no such key, or it has expired.")),
+        _ => Err(HttpError::key_not_found()),
     }
 }
 
@@ -36,19 +36,19 @@ pub async fn read(State(api): Shared, Caller(scope): Caller, Path(key): Path<Str
     request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses(
     (status = 204, description = "Written"),
     (status = 403, description = "Forbidden", body = ErrorBody),
+    (status = 413, description = "BodyTooLarge", body = ErrorBody),
 ))]
 pub async fn write(
-    State(api): Shared,
-    Caller(scope): Caller,
-    Path(key): Path<String>,
-    Query(query): Query<WriteQuery>,
-    value: Bytes,
+    target: Target<String>,
+    Parameters(query): Parameters<WriteQuery>,
+    RawBody(value): RawBody,
 ) -> Result<StatusCode, HttpError> {
-    let mut args = vec![b"SET".to_vec(), key.into_bytes(), value.to_vec()];
+    let mut args = words(["SET", &target.path]);
+    args.push(value.to_vec());
     if let Some(seconds) = query.ttl_seconds {
-        args.extend([b"EX".to_vec(), seconds.to_string().into_bytes()]);
+        args.extend(words(["EX", &seconds.to_string()]));
     }
-    api.run(scope, args).await?;
+    target.run(args).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -57,13 +57,9 @@ pub async fn write(
     (status = 204, description = "Deleted"),
     (status = 404, description = "KeyNotFound", body = ErrorBody),
 ))]
-pub async fn remove(
-    State(api): Shared,
-    Caller(scope): Caller,
-    Path(key): Path<String>,
-) -> Result<StatusCode, HttpError> {
-    match api.run(scope, vec![b"DEL".to_vec(), key.into_bytes()]).await? {
-        RespValue::Integer(0) => Err(HttpError::not_found("KeyNotFound", "There is no such key, or it has expired.")),
+pub async fn remove(target: Target<String>) -> Result<StatusCode, HttpError> {
+    match target.run(words(["DEL", &target.path])).await? {
+        RespValue::Integer(0) => Err(HttpError::key_not_found()),
         _ => Ok(StatusCode::NO_CONTENT),
     }
 }

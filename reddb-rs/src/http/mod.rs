@@ -1,10 +1,14 @@
 //! The HTTP interface: the commands as routes, blobs, probes, metrics.
 
 pub mod blobs;
+pub mod entries;
 pub mod error;
+pub mod extract;
+pub mod groups;
 pub mod kv;
 pub mod openapi;
 pub mod probes;
+pub mod server;
 pub mod streams;
 
 use std::sync::Arc;
@@ -12,9 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Request as HttpRequest, State};
-use axum::http::header::AUTHORIZATION;
-use axum::http::request::Parts;
+use axum::extract::{DefaultBodyLimit, Request as HttpRequest, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{get, post, put};
@@ -52,25 +54,11 @@ impl Api {
         let (reply, replied) = oneshot::channel();
         self.requests.try_send(Request { args, scope, reply }).map_err(|_| HttpError::not_ready())?;
         self.waker.wake().map_err(|error| HttpError::internal("cannot wake the command loop", &error))?;
-        let bytes = replied.await.map_err(|_| HttpError::not_ready())?;
+        let bytes = replied.await.map_err(|_| HttpError::not_ready())??;
         match RespValue::decode(&bytes) {
-            Some((RespValue::Error(text), _)) => Err(HttpError::from_command(&text)),
             Some((value, _)) => Ok(value),
             None => Err(HttpError::internal("a reply could not be decoded", &"truncated")),
         }
-    }
-}
-
-/// Who asks: the scope of the bearer token.
-pub struct Caller(pub Scope);
-
-impl FromRequestParts<Arc<Api>> for Caller {
-    type Rejection = HttpError;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, HttpError> {
-        let header = parts.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-        let token = header.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
-        api.master.scope(token).map(Caller).ok_or_else(HttpError::unauthorized)
     }
 }
 
@@ -79,9 +67,10 @@ pub fn router(api: Arc<Api>) -> Router {
     let small = Router::new()
         .route("/v1/kv/{key}", get(kv::read).put(kv::write).delete(kv::remove))
         .route("/v1/streams/{key}", get(streams::read).post(streams::append))
-        .route("/v1/streams/{key}/groups/{group}", put(streams::create_group).delete(streams::delete_group))
-        .route("/v1/streams/{key}/groups/{group}/read", post(streams::read_group))
-        .route("/v1/streams/{key}/groups/{group}/ack", post(streams::acknowledge))
+        .route("/v1/streams/{key}/groups/{group}", put(groups::create).delete(groups::delete))
+        .route("/v1/streams/{key}/groups/{group}/read", post(groups::read))
+        .route("/v1/streams/{key}/groups/{group}/claim", post(groups::claim))
+        .route("/v1/streams/{key}/groups/{group}/ack", post(groups::acknowledge))
         .layer(DefaultBodyLimit::max(api.limits.max_value_bytes));
     // Blobs are streamed to disk and have a limit of their own.
     let large = Router::new()
@@ -92,7 +81,13 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/healthz", get(probes::healthz))
         .route("/readyz", get(probes::readyz))
         .route("/metrics", get(probes::metrics));
-    small.merge(large).merge(probes).fallback(error::no_route).layer(from_fn(log_request)).with_state(api)
+    small
+        .merge(large)
+        .merge(probes)
+        .fallback(error::no_route)
+        .method_not_allowed_fallback(error::no_method)
+        .layer(from_fn(log_request))
+        .with_state(api)
 }
 
 /// A line per request at debug level, under the caller's trace id.
@@ -106,3 +101,8 @@ async fn log_request(request: HttpRequest, next: Next) -> Response {
 }
 
 type Shared = State<Arc<Api>>;
+
+/// A command's words.
+fn words<const N: usize>(words: [&str; N]) -> Vec<Vec<u8>> {
+    words.into_iter().map(|word| word.as_bytes().to_vec()).collect()
+}

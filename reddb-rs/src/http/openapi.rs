@@ -3,7 +3,7 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{blobs, error, kv, probes, streams};
+use super::{blobs, error, groups, kv, probes, streams};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -11,8 +11,8 @@ use super::{blobs, error, kv, probes, streams};
     paths(
         probes::healthz, probes::readyz, probes::metrics,
         kv::read, kv::write, kv::remove,
-        streams::append, streams::read, streams::create_group, streams::delete_group, streams::read_group,
-        streams::acknowledge,
+        streams::append, streams::read,
+        groups::create, groups::delete, groups::read, groups::acknowledge, groups::claim,
         blobs::create, blobs::write, blobs::read, blobs::remove,
     ),
     components(schemas(error::ErrorBody)),

@@ -9,6 +9,8 @@ use super::command::Wait;
 use super::reply::{Protocol, Reply};
 use super::session::Session;
 use crate::auth::Scope;
+use crate::config::Limits;
+use crate::error::CommandError;
 
 /// Bytes read from a socket at a time.
 const READ_BYTES: usize = 64 * 1024;
@@ -21,7 +23,7 @@ const PAUSE_BYTES: usize = 1 << 20;
 pub enum Transport {
     Tcp(TcpStream),
     /// `None` once the reply was sent.
-    Http(Option<oneshot::Sender<Vec<u8>>>),
+    Http(Option<oneshot::Sender<Result<Vec<u8>, CommandError>>>),
 }
 
 /// What became of a read or a write.
@@ -31,7 +33,9 @@ pub enum Io {
     Drained,
     /// There may be more.
     More,
-    /// The connection has ended.
+    /// The client sends no more; it may still read.
+    End,
+    /// The connection is of no more use.
     Closed,
 }
 
@@ -51,30 +55,41 @@ pub struct Client {
     pub connected_ms: u64,
     /// Since when the client has left replies unread; 0 if it has not.
     pub stalled_ms: u64,
+    /// The peer has ended its side: what is left in the socket has an end, and no further event will tell.
+    pub read_closed: bool,
+    /// Paused with commands to run, or with more to read.
+    held: bool,
     sent: usize,
 }
 
 impl Client {
     #[must_use]
-    pub fn tcp(stream: TcpStream, id: u64, now_ms: u64) -> Self {
-        Self::new(Transport::Tcp(stream), Session::new(id, None), Protocol::Resp2, now_ms)
+    pub fn tcp(stream: TcpStream, id: u64, now_ms: u64, limits: &Limits) -> Self {
+        Self::new(Transport::Tcp(stream), Session::new(id, None), now_ms, limits)
     }
 
     #[must_use]
-    pub fn http(sender: oneshot::Sender<Vec<u8>>, id: u64, scope: Scope, now_ms: u64) -> Self {
-        Self::new(Transport::Http(Some(sender)), Session::new(id, Some(scope)), Protocol::Resp2, now_ms)
+    pub fn http(
+        sender: oneshot::Sender<Result<Vec<u8>, CommandError>>,
+        id: u64,
+        scope: Scope,
+        now_ms: u64,
+        limits: &Limits,
+    ) -> Self {
+        Self::new(Transport::Http(Some(sender)), Session::new(id, Some(scope)), now_ms, limits)
     }
 
-    fn new(transport: Transport, session: Session, protocol: Protocol, now_ms: u64) -> Self {
-        let reply = Reply { bytes: Vec::new(), protocol };
+    fn new(transport: Transport, session: Session, now_ms: u64, limits: &Limits) -> Self {
         Self {
             transport,
             session,
-            reply,
+            reply: Reply::new(Protocol::Resp2, limits.max_output_bytes),
             input: Vec::new(),
             blocked: None,
             connected_ms: now_ms,
             stalled_ms: 0,
+            read_closed: false,
+            held: false,
             sent: 0,
         }
     }
@@ -88,7 +103,23 @@ impl Client {
     /// Whether the next command may run now.
     #[must_use]
     pub fn may_run(&self) -> bool {
-        self.blocked.is_none() && !self.session.closing && self.unsent() < PAUSE_BYTES
+        self.blocked.is_none() && !self.session.closing && !self.held
+    }
+
+    /// Whether so much is unsent that nothing more is read or run; if so, [`Client::resume`] tells when to go on.
+    pub fn hold_if_paused(&mut self) -> bool {
+        self.held = self.unsent() >= PAUSE_BYTES;
+        self.held
+    }
+
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.held
+    }
+
+    /// Lets go what was held, after everything was sent; false if nothing was.
+    pub fn resume(&mut self) -> bool {
+        std::mem::take(&mut self.held)
     }
 
     /// Reads what has arrived, once.
@@ -102,9 +133,9 @@ impl Client {
         self.input.resize(before + room, 0);
         let outcome = stream.read(&mut self.input[before..]);
         let (length, io) = match outcome {
-            Ok(0) => (0, Io::Closed),
-            // A short read has emptied the socket: asking again would only say so.
-            Ok(length) => (length, if length == room { Io::More } else { Io::Drained }),
+            Ok(0) => (0, Io::End),
+            // A short read has emptied the socket: asking again would only say so, unless its end is there to be read.
+            Ok(length) => (length, if length == room || self.read_closed { Io::More } else { Io::Drained }),
             Err(error) if error.kind() == ErrorKind::WouldBlock => (0, Io::Drained),
             Err(error) if error.kind() == ErrorKind::Interrupted => (0, Io::More),
             Err(_) => (0, Io::Closed),
@@ -120,11 +151,14 @@ impl Client {
             Transport::Http(sender) => {
                 if let Some(sender) = sender.take() {
                     // The requester may have gone; then nobody wants the reply.
-                    let _ = sender.send(std::mem::take(&mut self.reply.bytes));
+                    let _ = sender.send(self.reply.take_result());
                 }
                 return Io::Closed;
             }
         };
+        if self.reply.overflowed() {
+            return Io::Closed;
+        }
         while self.sent < self.reply.bytes.len() {
             match stream.write(&self.reply.bytes[self.sent..]) {
                 Ok(0) => return Io::Closed,
@@ -137,6 +171,7 @@ impl Client {
                     if self.stalled_ms == 0 {
                         self.stalled_ms = now_ms;
                     }
+                    self.forget_sent();
                     return Io::More;
                 }
                 Err(_) => return Io::Closed,
@@ -146,6 +181,14 @@ impl Client {
         self.reply.bytes.shrink_to(KEEP_CAPACITY);
         self.sent = 0;
         if self.session.closing { Io::Closed } else { Io::Drained }
+    }
+
+    /// Makes room for the replies to come, as soon as little has to be moved for it.
+    fn forget_sent(&mut self) {
+        if self.unsent() < PAUSE_BYTES {
+            self.reply.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
     }
 
     /// Forgets input that has been used.

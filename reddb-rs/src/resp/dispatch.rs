@@ -11,7 +11,7 @@ pub fn run(call: &mut Call<'_>) -> Outcome {
         Ok(outcome) => outcome,
         Err(error) => {
             call.reply.bytes.truncate(start);
-            call.reply.error(&error);
+            call.reply.refuse(error);
             Outcome::Done
         }
     }

@@ -16,15 +16,17 @@ use slab::Slab;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::client::{Blocked, Client, Io, Transport};
+use super::client::{Blocked, Client, Io};
 use super::command::{Args, Call, Outcome};
+use super::connections::limits_of;
 use super::dispatch;
+use super::housekeeping::HOUSEKEEPING;
 use super::parse::{ArgRanges, parse};
 use super::server::ServerInfo;
 use super::waiters::Waiters;
 use crate::auth::Scope;
 use crate::config::Limits;
-use crate::error::StoreError;
+use crate::error::{CommandError, StoreError};
 use crate::state::Keyspace;
 use crate::store::Persistence;
 
@@ -40,16 +42,13 @@ const COMMIT_MUTATIONS: usize = 50_000;
 const SWEEP_PER_TURN: usize = 200;
 /// The longest wait for further writers before a commit.
 const MAX_GATHER: Duration = Duration::from_micros(300);
-/// A connection without a token, or with unread replies, is cut after this time.
-const PATIENCE_MS: u64 = 30_000;
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// A command that came by HTTP.
 pub struct Request {
     pub args: Vec<Vec<u8>>,
     pub scope: Scope,
     /// Gets the reply in RESP2, once it is durable.
-    pub reply: oneshot::Sender<Vec<u8>>,
+    pub reply: oneshot::Sender<Result<Vec<u8>, CommandError>>,
 }
 
 /// Everything that the loop is made from.
@@ -65,21 +64,38 @@ pub struct Parts {
     pub cache_bytes: usize,
 }
 
+impl Parts {
+    /// One run of a command for `client`.
+    pub(super) fn call<'a>(&'a mut self, client: &'a mut Client, args: &'a Args<'a>) -> Call<'a> {
+        Call {
+            args,
+            keyspace: &mut self.keyspace,
+            session: &mut client.session,
+            reply: &mut client.reply,
+            server: &self.server,
+            limits: &self.limits,
+            may_block: true,
+        }
+    }
+}
+
 /// The loop's state.
 pub struct EventLoop {
-    parts: Parts,
-    clients: Slab<Client>,
+    pub(super) parts: Parts,
+    pub(super) clients: Slab<Client>,
     /// Clients with input that was not used up, to be looked at without an event.
-    ready: Vec<usize>,
+    pub(super) ready: Vec<usize>,
     /// Clients with replies to send after the commit.
-    replied: Vec<usize>,
-    waiters: Waiters,
-    next_id: u64,
+    pub(super) replied: Vec<usize>,
+    /// Requests by HTTP may wait that this turn had no room for.
+    requests_waiting: bool,
+    pub(super) waiters: Waiters,
+    pub(super) next_id: u64,
     /// Clients that wrote in the last commit, and how long it took: they tell whether waiting for more is worth it.
     last_writers: usize,
     last_commit: Duration,
     writers: usize,
-    last_housekeeping: Instant,
+    pub(super) last_housekeeping: Instant,
 }
 
 impl EventLoop {
@@ -93,6 +109,7 @@ impl EventLoop {
             clients: Slab::new(),
             ready: Vec::new(),
             replied: Vec::new(),
+            requests_waiting: false,
             waiters: Waiters::default(),
             next_id: 1,
             last_writers: 0,
@@ -133,7 +150,7 @@ impl EventLoop {
 
     /// How long there is nothing to do unless something happens.
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || self.requests_waiting {
             return Some(Duration::ZERO);
         }
         let now_ms = now_ms();
@@ -151,14 +168,20 @@ impl EventLoop {
         for token in std::mem::take(&mut self.ready) {
             self.serve_client(token);
         }
+        if self.requests_waiting {
+            self.take_requests();
+        }
         for event in events {
             match event.token() {
                 LISTENER => self.accept(),
                 WAKER => self.take_requests(),
                 Token(token) => {
-                    if event.is_writable() && self.clients.get(token).is_some_and(|client| client.unsent() > 0) {
+                    let Some(client) = self.clients.get_mut(token) else {
+                        continue;
+                    };
+                    client.read_closed |= event.is_read_closed();
+                    if event.is_writable() && client.unsent() > 0 {
                         self.replied.push(token);
-                        self.ready.push(token);
                     }
                     if event.is_readable() || event.is_read_closed() {
                         self.serve_client(token);
@@ -176,7 +199,10 @@ impl EventLoop {
         }
         let patience = (self.last_commit / 2).min(MAX_GATHER);
         let mut last_arrival = Instant::now();
-        while self.writers < self.last_writers && self.parts.keyspace.journal.len() < COMMIT_MUTATIONS {
+        while self.writers < self.last_writers
+            && self.parts.keyspace.journal.len() < COMMIT_MUTATIONS
+            && !self.parts.keyspace.journal.is_full()
+        {
             let before = self.writers;
             self.poll(events, Some(Duration::ZERO))?;
             self.serve(events);
@@ -189,79 +215,64 @@ impl EventLoop {
         Ok(())
     }
 
-    fn accept(&mut self) {
-        loop {
-            let stream = match self.parts.listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    return;
-                }
-            };
-            if self.clients.len() >= self.parts.limits.max_connections {
-                self.parts.server.metrics.connections_refused.inc();
-                continue;
-            }
-            self.admit(stream);
-        }
-    }
-
-    fn admit(&mut self, mut stream: mio::net::TcpStream) {
-        let slot = self.clients.vacant_entry();
-        let registered = stream.set_nodelay(true).and_then(|()| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.parts.poll.registry().register(&mut stream, Token(slot.key()), interest)
-        });
-        if let Err(error) = registered {
-            tracing::warn!(%error, "cannot watch a connection");
-            return;
-        }
-        slot.insert(Client::tcp(stream, self.next_id, self.parts.keyspace.now_ms));
-        self.next_id += 1;
-        self.parts.server.metrics.connections.inc();
-    }
-
     fn take_requests(&mut self) {
-        while let Ok(request) = self.parts.requests.try_recv() {
-            let client = Client::http(request.reply, self.next_id, request.scope, self.parts.keyspace.now_ms);
+        self.requests_waiting = self.parts.keyspace.journal.is_full();
+        while !self.requests_waiting
+            && let Ok(request) = self.parts.requests.try_recv()
+        {
+            let now_ms = self.parts.keyspace.now_ms;
+            let client = Client::http(request.reply, self.next_id, request.scope, now_ms, &self.parts.limits);
             self.next_id += 1;
             let token = self.clients.insert(client);
             let args: Vec<&[u8]> = request.args.iter().map(Vec::as_slice).collect();
-            self.run_command(token, &args, true);
+            self.run_command(token, &args);
             if self.clients.get(token).is_some_and(|client| client.blocked.is_none()) {
                 self.replied.push(token);
             }
+            self.requests_waiting = self.parts.keyspace.journal.is_full();
         }
     }
 
     fn serve_client(&mut self, token: usize) {
+        if self.parts.keyspace.journal.is_full() {
+            self.ready.push(token);
+            return;
+        }
         let Some(client) = self.clients.get_mut(token) else {
             return;
         };
+        // What a client sends while it does not read stays in its socket.
+        if client.hold_if_paused() || client.session.closing {
+            return;
+        }
         let io = client.read();
-        let limit = self.parts.limits.max_input_bytes;
-        if io == Io::Closed && client.input.is_empty() {
+        if io == Io::Closed {
             self.close(token);
             return;
         }
         let mutations = self.parts.keyspace.journal.len();
         let more = self.run_input(token);
         self.writers += usize::from(self.parts.keyspace.journal.len() > mutations);
+        self.finish_turn(token, io, more);
+    }
+
+    /// After a client's commands: what becomes of it. `more`: its input may hold further commands.
+    fn finish_turn(&mut self, token: usize, io: Io, more: bool) {
         let Some(client) = self.clients.get_mut(token) else {
             return;
         };
-        if io == Io::Closed {
-            // Whatever it still sent has run; nobody reads the replies.
-            self.close(token);
-            return;
-        }
-        if client.input.len() > limit {
+        if client.input.len() > self.parts.limits.max_input_bytes {
             client.reply.error(&"ERR Protocol error: the command is larger than the server accepts");
             client.session.closing = true;
+        } else if io == Io::End && !more && !client.held() {
+            if client.blocked.is_some() {
+                // It cannot be told from a client that has gone, and must not be given an entry that nobody will read.
+                self.close(token);
+                return;
+            }
+            client.session.closing = true;
         }
-        if client.unsent() > 0 {
+        if client.unsent() > 0 || client.session.closing {
             self.replied.push(token);
         }
         if (more || io == Io::More) && !client.session.closing {
@@ -290,7 +301,7 @@ impl EventLoop {
             let Some(client) = self.clients.get_mut(token) else {
                 return (used, false);
             };
-            if !client.may_run() {
+            if client.hold_if_paused() || !client.may_run() {
                 return (used, false);
             }
             let limits = limits_of(client, &self.parts.limits);
@@ -300,9 +311,12 @@ impl EventLoop {
                     if !ranges.is_empty() {
                         let args: SmallVec<[&[u8]; 8]> =
                             ranges.iter().map(|range| &input[used..][range.clone()]).collect();
-                        self.run_command(token, &args, true);
+                        self.run_command(token, &args);
                     }
                     used += length;
+                    if self.parts.keyspace.journal.is_full() {
+                        return (used, true);
+                    }
                 }
                 Err(error) => {
                     client.reply.error(&error);
@@ -315,95 +329,17 @@ impl EventLoop {
         (used, true)
     }
 
-    /// Runs one command. With `may_block`, it may put the client to wait.
-    fn run_command(&mut self, token: usize, args: &Args<'_>, may_block: bool) -> Outcome {
+    /// Runs one command, which may put the client to wait.
+    fn run_command(&mut self, token: usize, args: &Args<'_>) {
         let Some(client) = self.clients.get_mut(token) else {
-            return Outcome::Done;
+            return;
         };
-        let mut call = Call {
-            args,
-            keyspace: &mut self.parts.keyspace,
-            session: &mut client.session,
-            reply: &mut client.reply,
-            server: &self.parts.server,
-            limits: &self.parts.limits,
-            may_block,
-        };
-        let outcome = dispatch::run(&mut call);
-        if let Outcome::Block(wait) = outcome {
+        if let Outcome::Block(wait) = dispatch::run(&mut self.parts.call(client, args)) {
             let now_ms = self.parts.keyspace.now_ms;
             let deadline_ms = (wait.timeout_ms > 0).then(|| now_ms.saturating_add(wait.timeout_ms));
             self.waiters.add(token, &wait.keys, deadline_ms);
             client.blocked = Some(Blocked { wait, deadline_ms });
-            return Outcome::Done;
         }
-        outcome
-    }
-
-    /// Runs blocked commands again whose keys changed, and answers those whose time is up.
-    fn wake_blocked(&mut self) {
-        if self.waiters.is_empty() {
-            self.parts.keyspace.signaled.clear();
-            return;
-        }
-        let mut signaled = std::mem::take(&mut self.parts.keyspace.signaled);
-        signaled.sort_unstable();
-        signaled.dedup();
-        for key in signaled {
-            for token in self.waiters.on(&key) {
-                self.retry(token);
-            }
-        }
-        for token in self.waiters.due(self.parts.keyspace.now_ms) {
-            if let Some(client) = self.unblock(token) {
-                client.reply.null_array();
-                self.resume(token);
-            }
-        }
-    }
-
-    fn retry(&mut self, token: usize) {
-        let Some(blocked) = self.clients.get_mut(token).and_then(|client| client.blocked.take()) else {
-            return;
-        };
-        if self.clients.get(token).is_some_and(Client::abandoned) {
-            self.waiters.remove(token, &blocked.wait.keys, blocked.deadline_ms);
-            self.close(token);
-            return;
-        }
-        let args: Vec<&[u8]> = blocked.wait.retry.iter().map(Vec::as_slice).collect();
-        let Some(client) = self.clients.get_mut(token) else {
-            return;
-        };
-        let mut call = Call {
-            args: &args,
-            keyspace: &mut self.parts.keyspace,
-            session: &mut client.session,
-            reply: &mut client.reply,
-            server: &self.parts.server,
-            limits: &self.parts.limits,
-            may_block: true,
-        };
-        let still_waiting = matches!(dispatch::run(&mut call), Outcome::Block(_));
-        if still_waiting {
-            client.blocked = Some(blocked);
-            return;
-        }
-        self.waiters.remove(token, &blocked.wait.keys, blocked.deadline_ms);
-        self.resume(token);
-    }
-
-    fn unblock(&mut self, token: usize) -> Option<&mut Client> {
-        let client = self.clients.get_mut(token)?;
-        let blocked = client.blocked.take()?;
-        self.waiters.remove(token, &blocked.wait.keys, blocked.deadline_ms);
-        Some(client)
-    }
-
-    /// The client has its reply: send it, and go on with what it sent meanwhile.
-    fn resume(&mut self, token: usize) {
-        self.replied.push(token);
-        self.ready.push(token);
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
@@ -428,63 +364,17 @@ impl EventLoop {
             let Some(client) = self.clients.get_mut(token) else {
                 continue;
             };
-            let too_slow = client.unsent() > self.parts.limits.max_output_bytes;
-            if too_slow {
+            if client.reply.overflowed() {
                 self.parts.server.metrics.clients_cut.inc();
             }
-            if too_slow || client.write(self.parts.keyspace.now_ms) == Io::Closed {
-                self.close(token);
+            match client.write(self.parts.keyspace.now_ms) {
+                Io::Closed => self.close(token),
+                // No event will come for what the client sent while it was paused.
+                Io::Drained if client.resume() => self.ready.push(token),
+                _ => {}
             }
         }
     }
-
-    /// Once a second: cut who abuses patience, evict, publish gauges.
-    fn housekeeping(&mut self) {
-        if self.last_housekeeping.elapsed() < HOUSEKEEPING {
-            return;
-        }
-        self.last_housekeeping = Instant::now();
-        let now_ms = self.parts.keyspace.now_ms;
-        let overdue = |client: &Client| {
-            let unauthenticated = client.session.scope.is_none() && now_ms > client.connected_ms + PATIENCE_MS;
-            let stalled = client.stalled_ms != 0 && now_ms > client.stalled_ms + PATIENCE_MS;
-            unauthenticated || stalled || client.abandoned()
-        };
-        let cut: Vec<usize> =
-            self.clients.iter().filter(|(_, client)| overdue(client)).map(|(token, _)| token).collect();
-        for token in cut {
-            self.parts.server.metrics.clients_cut.inc();
-            self.close(token);
-        }
-        let folded = self.parts.persistence.folded();
-        self.parts.keyspace.evict(self.parts.cache_bytes, folded);
-        let metrics = &self.parts.server.metrics;
-        metrics.backlog_bytes.set(self.parts.persistence.backlog_bytes().try_into().unwrap_or(i64::MAX));
-        metrics.cached_bytes.set(self.parts.keyspace.cached_bytes().try_into().unwrap_or(i64::MAX));
-        metrics.keys.set(self.parts.keyspace.len().try_into().unwrap_or(i64::MAX));
-    }
-
-    fn close(&mut self, token: usize) {
-        self.unblock(token);
-        let Some(mut client) = self.clients.try_remove(token) else {
-            return;
-        };
-        if let Transport::Tcp(stream) = &mut client.transport {
-            // Dropping the socket closes it; deregistering first can only fail if it is closed already.
-            let _ = self.parts.poll.registry().deregister(stream);
-            self.parts.server.metrics.connections.dec();
-        }
-    }
-}
-
-/// Before authentication a client needs no more than HELLO or AUTH.
-fn limits_of(client: &Client, limits: &Limits) -> Limits {
-    const UNAUTHENTICATED_ARGUMENTS: usize = 16;
-    const UNAUTHENTICATED_VALUE_BYTES: usize = 16 * 1024;
-    if client.session.scope.is_some() {
-        return *limits;
-    }
-    Limits { max_arguments: UNAUTHENTICATED_ARGUMENTS, max_value_bytes: UNAUTHENTICATED_VALUE_BYTES, ..*limits }
 }
 
 /// Unix time in milliseconds.

@@ -1,16 +1,20 @@
 //! The RESP interface: one file per command family, and the loop that runs them.
 //!
-//! `event_loop` reads clients, `parse` finds commands, `dispatch` checks them against the table in `command`, a family's
-//! file applies them to the keyspace, `reply` encodes what they say.
+//! `connections` lets clients in, `event_loop` reads them, `parse` finds commands, `dispatch` checks them against the table
+//! in `command`, a family's file applies them to the keyspace, `reply` encodes what they say. `blocking` keeps those who wait
+//! for data, `housekeeping` cuts those who abuse patience.
 
+mod blocking;
 pub mod client;
 pub mod command;
 mod connection;
+mod connections;
 mod counters;
 pub mod dispatch;
 pub mod event_loop;
 mod expiry;
 mod glob;
+mod housekeeping;
 mod keys;
 pub mod parse;
 pub mod reply;

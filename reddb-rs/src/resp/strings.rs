@@ -141,6 +141,9 @@ pub fn mset(call: &mut Call<'_>) -> CommandResult {
 pub fn mget(call: &mut Call<'_>) -> CommandResult {
     call.reply.array(call.args.len() - 1);
     for key in &call.args[1..] {
+        if call.reply.overflowed() {
+            break;
+        }
         match call.keyspace.string(key) {
             Ok(value) => call.reply.bulk_or_null(value.map(|value| &value[..])),
             Err(_) => call.reply.null(),

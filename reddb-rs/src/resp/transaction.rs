@@ -52,7 +52,7 @@ pub fn queue(call: &mut Call<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Runs what was queued.
+/// Runs what was queued, to its end even if the replies outgrow their limit: a part of a transaction is never committed.
 ///
 /// # Errors
 /// EXECABORT, if a command was refused while queueing.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::command::{Args, Call, CommandResult, Outcome};
 use super::parse::parse_i64;
 use super::xclaim::min_idle;
-use super::xgroup::no_group;
+use super::xgroup::{check_name, no_group};
 use super::xrange::{range_start, reply_entry};
 use crate::error::CommandError;
 use crate::state::{StreamEdit, StreamId};
@@ -31,6 +31,7 @@ struct Claimed {
 pub fn xautoclaim(call: &mut Call<'_>) -> CommandResult {
     let (key, group) = (call.args[1], Bytes::copy_from_slice(call.args[2]));
     let consumer = Bytes::copy_from_slice(call.args[3]);
+    check_name(call.limits, &consumer)?;
     let min_idle_ms = min_idle(call.args[4], "XAUTOCLAIM")?;
     let start = range_start(call.args[5])?;
     let options = parse_options(&call.args[6..])?;
@@ -72,7 +73,8 @@ fn claim(
     start: StreamId,
     options: &Options,
 ) -> Claimed {
-    let attempts = options.count.saturating_mul(ATTEMPTS_PER_COUNT);
+    let room = edit.room_for_pending(group, consumer);
+    let attempts = options.count.saturating_mul(ATTEMPTS_PER_COUNT).min(room);
     let mut claimed = Claimed::default();
     let Some(state) = edit.stream.groups.get(group) else {
         return claimed;

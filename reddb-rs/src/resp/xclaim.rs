@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::command::{Args, Call, CommandResult, Outcome};
 use super::parse::parse_i64;
-use super::xgroup::no_group;
+use super::xgroup::{check_name, no_group};
 use super::xrange::reply_entry;
 use crate::error::CommandError;
 use crate::state::{StreamEdit, StreamId};
@@ -23,6 +23,7 @@ struct Options {
 pub fn xclaim(call: &mut Call<'_>) -> CommandResult {
     let (key, group) = (call.args[1], Bytes::copy_from_slice(call.args[2]));
     let consumer = Bytes::copy_from_slice(call.args[3]);
+    check_name(call.limits, &consumer)?;
     let exists = call.keyspace.stream(key)?.is_some_and(|stream| stream.groups.contains_key(&group));
     if !exists {
         return Err(no_group(key, &group, ""));
@@ -35,7 +36,8 @@ pub fn xclaim(call: &mut Call<'_>) -> CommandResult {
     advance(&mut edit, &group, options.last_id);
     edit.touch_consumer(&group, &consumer);
     let mut claimed = Vec::new();
-    for id in &options.ids {
+    // What a full batch has no room for is not claimed, as if it were not idle enough.
+    for id in options.ids.iter().take(edit.room_for_pending(&group, &consumer)) {
         if let Some(fields) = claim(&mut edit, &group, &consumer, *id, min_idle_ms, &options) {
             claimed.push((*id, fields));
         }

@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::command::{Args, Call, CommandResult, Outcome};
 use super::parse::parse_i64;
+use crate::config::Limits;
 use crate::error::CommandError;
-use crate::state::{Group, Stream, StreamId};
+use crate::state::{Group, Keyspace, Stream, StreamEdit, StreamId};
 
 pub fn xgroup(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
@@ -54,19 +55,18 @@ fn parse_options(mut args: &Args<'_>, may_make_stream: bool) -> Result<Options, 
 }
 
 fn create(call: &mut Call<'_>, key: &[u8], group: &[u8], id: &[u8], options: &Args<'_>) -> CommandResult {
+    check_name(call.limits, group)?;
     let options = parse_options(options, true)?;
     if id != b"$" {
         StreamId::parse(id, 0)?;
     }
     if call.keyspace.stream(key)?.is_none() {
         if !options.make_stream {
-            return Err(no_stream());
+            return Err(CommandError::NoStreamForGroup);
         }
         call.keyspace.create_stream(key);
     }
-    let Some(mut edit) = call.keyspace.edit_stream(key)? else {
-        return Err(no_stream());
-    };
+    let mut edit = call.keyspace.edit_stream(key)?.ok_or(CommandError::NoStreamForGroup)?;
     if edit.stream.groups.contains_key(group) {
         return Err(CommandError::BusyGroup);
     }
@@ -78,10 +78,7 @@ fn create(call: &mut Call<'_>, key: &[u8], group: &[u8], id: &[u8], options: &Ar
 
 fn set_id(call: &mut Call<'_>, key: &[u8], group: &[u8], id: &[u8], options: &Args<'_>) -> CommandResult {
     let options = parse_options(options, false)?;
-    require_group(call.keyspace.stream(key)?.ok_or_else(no_stream)?, key, group)?;
-    let Some(mut edit) = call.keyspace.edit_stream(key)? else {
-        return Err(no_stream());
-    };
+    let mut edit = edit_group(call.keyspace, key, group)?;
     let position = position(edit.stream, id)?;
     edit.put_group(group, position, options.entries_read);
     call.reply.ok();
@@ -89,9 +86,7 @@ fn set_id(call: &mut Call<'_>, key: &[u8], group: &[u8], id: &[u8], options: &Ar
 }
 
 fn destroy(call: &mut Call<'_>, key: &[u8], group: &[u8]) -> CommandResult {
-    let Some(mut edit) = call.keyspace.edit_stream(key)? else {
-        return Err(no_stream());
-    };
+    let mut edit = call.keyspace.edit_stream(key)?.ok_or(CommandError::NoStreamForGroup)?;
     let existed = edit.drop_group(group);
     if existed {
         // Whoever waits on the group has to learn that it is gone.
@@ -102,36 +97,37 @@ fn destroy(call: &mut Call<'_>, key: &[u8], group: &[u8]) -> CommandResult {
 }
 
 fn create_consumer(call: &mut Call<'_>, key: &[u8], group: &[u8], consumer: &[u8]) -> CommandResult {
-    require_group(call.keyspace.stream(key)?.ok_or_else(no_stream)?, key, group)?;
-    let (group, consumer) = (Bytes::copy_from_slice(group), Bytes::copy_from_slice(consumer));
-    let Some(mut edit) = call.keyspace.edit_stream(key)? else {
-        return Err(no_stream());
-    };
-    let created = edit.touch_consumer(&group, &consumer);
+    check_name(call.limits, consumer)?;
+    let mut edit = edit_group(call.keyspace, key, group)?;
+    let created = edit.touch_consumer(&Bytes::copy_from_slice(group), &Bytes::copy_from_slice(consumer));
     call.reply.integer(i64::from(created));
     Ok(Outcome::Done)
 }
 
 fn delete_consumer(call: &mut Call<'_>, key: &[u8], group: &[u8], consumer: &[u8]) -> CommandResult {
-    require_group(call.keyspace.stream(key)?.ok_or_else(no_stream)?, key, group)?;
-    let (group, consumer) = (Bytes::copy_from_slice(group), Bytes::copy_from_slice(consumer));
-    let Some(mut edit) = call.keyspace.edit_stream(key)? else {
-        return Err(no_stream());
-    };
-    let pending = edit.drop_consumer(&group, &consumer);
+    let mut edit = edit_group(call.keyspace, key, group)?;
+    let pending = edit.drop_consumer(&Bytes::copy_from_slice(group), &Bytes::copy_from_slice(consumer));
     call.reply.count(pending);
     Ok(Outcome::Done)
 }
 
-fn position(stream: &Stream, id: &[u8]) -> Result<StreamId, CommandError> {
-    if id == b"$" { Ok(stream.last_id) } else { StreamId::parse(id, 0) }
+/// The stream at `key`, which must have the group.
+fn edit_group<'a>(keyspace: &'a mut Keyspace, key: &[u8], group: &[u8]) -> Result<StreamEdit<'a>, CommandError> {
+    let edit = keyspace.edit_stream(key)?.ok_or(CommandError::NoStreamForGroup)?;
+    require_group(edit.stream, key, group)?;
+    Ok(edit)
 }
 
-fn no_stream() -> CommandError {
-    CommandError::other(
-        "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option \
-         to create an empty stream automatically.",
-    )
+/// Names are repeated in the journal with every entry that is pending under them.
+pub fn check_name(limits: &Limits, name: &[u8]) -> Result<(), CommandError> {
+    if name.len() > limits.max_key_bytes {
+        return Err(CommandError::NameTooLong(limits.max_key_bytes));
+    }
+    Ok(())
+}
+
+fn position(stream: &Stream, id: &[u8]) -> Result<StreamId, CommandError> {
+    if id == b"$" { Ok(stream.last_id) } else { StreamId::parse(id, 0) }
 }
 
 /// The group, or the error that clients know.

@@ -78,6 +78,9 @@ pub fn range_end(text: &[u8]) -> Result<StreamId, CommandError> {
 pub fn reply_entries<'a>(reply: &mut Reply, entries: impl Iterator<Item = (&'a StreamId, &'a Bytes)> + Clone) {
     reply.array(entries.clone().count());
     for (id, fields) in entries {
+        if reply.overflowed() {
+            return;
+        }
         reply_entry(reply, *id, fields);
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::command::{Call, CommandResult, Outcome, Wait};
 use super::reply::Reply;
-use super::xgroup::no_group;
+use super::xgroup::{check_name, no_group};
 use super::xrange::reply_entry;
 use super::xread::{ReadOptions, above, begin_stream, begin_streams, parse_read};
 use crate::error::CommandError;
@@ -29,8 +29,10 @@ pub fn xreadgroup(call: &mut Call<'_>) -> CommandResult {
         consumer: Bytes::copy_from_slice(call.args[3]),
         noack: options.noack,
     };
+    check_name(call.limits, &reader.group)?;
+    check_name(call.limits, &reader.consumer)?;
     let from = parse_ids(call.keyspace, &reader, &options)?;
-    let mut streams = Reply { protocol: call.reply.protocol, ..Reply::default() };
+    let mut streams = call.reply.begin_part();
     let mut count = 0;
     for (key, from) in options.keys.iter().zip(&from) {
         let Some(mut edit) = call.keyspace.edit_stream(key)? else {
@@ -40,7 +42,7 @@ pub fn xreadgroup(call: &mut Call<'_>) -> CommandResult {
     }
     if count > 0 {
         begin_streams(call.reply, count);
-        call.reply.raw(&streams.bytes);
+        call.reply.part(&streams);
         return Ok(Outcome::Done);
     }
     wait_or_nothing(call, &options)
@@ -83,6 +85,7 @@ fn read_one(
     count: usize,
 ) -> bool {
     edit.touch_consumer(&reader.group, &reader.consumer);
+    let count = count.min(edit.room_for_pending(&reader.group, &reader.consumer));
     let Some(from) = from else {
         return deliver_new(edit, reply, key, reader, count);
     };

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::{Stream, StreamEdit};
 use crate::error::{CommandError, StoreError};
 use crate::store::keys::KeyKind;
-use crate::store::{Mutation, keys, streams};
+use crate::store::{Batch, Mutation, keys, streams};
 
 /// Cost of a key beside its bytes, roughly, for the cache's budget.
 const KEY_OVERHEAD_BYTES: usize = 96;
@@ -48,7 +48,7 @@ pub struct Keyspace {
     cached_bytes: usize,
     hand: usize,
     /// Changes since the last commit, in order.
-    pub journal: Vec<Mutation>,
+    pub journal: Batch,
     /// Keys whose waiting readers should look again.
     pub signaled: Vec<Bytes>,
     /// Unix time in milliseconds, set once per turn of the loop so that a transaction sees one time.
@@ -62,7 +62,7 @@ impl Keyspace {
     ///
     /// # Errors
     /// When the tables cannot be read.
-    pub fn open(tables: Connection, now_ms: u64) -> Result<Self, StoreError> {
+    pub fn open(tables: Connection, now_ms: u64, max_commit_bytes: usize) -> Result<Self, StoreError> {
         let mut keyspace = Self {
             keys: IndexMap::default(),
             expiries: BTreeSet::new(),
@@ -70,7 +70,7 @@ impl Keyspace {
             tables,
             cached_bytes: 0,
             hand: 0,
-            journal: Vec::new(),
+            journal: Batch::new(max_commit_bytes),
             signaled: Vec::new(),
             now_ms,
             batch: 1,

@@ -4,12 +4,12 @@ use bytes::Bytes;
 
 use super::stream::ENTRY_OVERHEAD_BYTES;
 use super::{Group, Stream, StreamId};
-use crate::store::{Mutation, PendingRow, count_up};
+use crate::store::{Batch, Mutation, PendingRow, count_up};
 
 /// A stream open for writing.
 pub struct StreamEdit<'a> {
     pub stream: &'a mut Stream,
-    pub(super) journal: &'a mut Vec<Mutation>,
+    pub(super) journal: &'a mut Batch,
     pub(super) cached_bytes: &'a mut usize,
     pub now_ms: u64,
 }
@@ -132,6 +132,12 @@ impl StreamEdit<'_> {
             });
         }
         removed.unwrap_or(0)
+    }
+
+    /// Entries that `consumer` may be given until the batch is full, at least one.
+    #[must_use]
+    pub fn room_for_pending(&self, group: &[u8], consumer: &[u8]) -> usize {
+        (self.journal.room_bytes() / (Mutation::FIXED_BYTES + group.len() + consumer.len())).max(1)
     }
 
     /// Makes `row.consumer` the owner of `id`.

@@ -8,7 +8,11 @@ use rusqlite::Connection;
 use super::mutation::Mutation;
 use crate::error::StoreError;
 
-/// Folded batches removed per commit: more than one is added, so that the backlog of deletions shrinks without a stall.
+/// A longer batch becomes several rows of one transaction: a SQLite blob has at most 10^9 bytes.
+const ROW_BYTES: usize = 256 << 20;
+/// The encoding buffer, if it grew beyond this, is given back after a commit.
+const KEEP_CAPACITY: usize = 16 << 20;
+/// Folded rows removed per commit: more than one is added, so that the backlog of deletions shrinks without a stall.
 const TRIM_PER_COMMIT: u64 = 8;
 
 /// The durable log of everything acknowledged and not yet folded.
@@ -33,7 +37,7 @@ impl Journal {
         Ok(Self { connection, oldest: oldest.unwrap_or(next), next, folded, buffer: Vec::new() })
     }
 
-    /// The number that the next commit will have.
+    /// The number that the next commit's first row will have.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.next
@@ -44,20 +48,25 @@ impl Journal {
     /// # Errors
     /// When it is not known to be durable; the caller must not acknowledge it nor carry on.
     pub fn commit(&mut self, batch: &[Mutation]) -> Result<usize, StoreError> {
-        self.buffer.clear();
-        self.buffer = postcard::to_extend(batch, std::mem::take(&mut self.buffer))?;
         let transaction = self.connection.unchecked_transaction()?;
-        transaction
-            .prepare_cached("INSERT INTO journal (seq, batch) VALUES (?1, ?2)")?
-            .execute((self.next, &self.buffer[..]))?;
+        let (mut next, mut bytes) = (self.next, 0);
+        for row in rows(batch, ROW_BYTES) {
+            self.buffer.clear();
+            self.buffer = postcard::to_extend(row, std::mem::take(&mut self.buffer))?;
+            transaction
+                .prepare_cached("INSERT INTO journal (seq, batch) VALUES (?1, ?2)")?
+                .execute((next, &self.buffer[..]))?;
+            (next, bytes) = (next + 1, bytes + self.buffer.len());
+        }
         if self.oldest <= self.folded {
             let through = self.folded.min(self.oldest + TRIM_PER_COMMIT - 1);
             transaction.prepare_cached("DELETE FROM journal WHERE seq <= ?1")?.execute([through])?;
             self.oldest = through + 1;
         }
         transaction.commit()?;
-        self.next += 1;
-        Ok(self.buffer.len())
+        self.next = next;
+        self.buffer.shrink_to(KEEP_CAPACITY);
+        Ok(bytes)
     }
 
     /// The tables now contain every batch up to `through`.
@@ -91,5 +100,32 @@ impl Journal {
         self.oldest = self.oldest.max(self.folded + 1);
         self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
         Ok(())
+    }
+}
+
+/// Cuts `batch` so that each part, or all of it but its last mutation, has at most `limit_bytes`.
+fn rows(batch: &[Mutation], limit_bytes: usize) -> impl Iterator<Item = &[Mutation]> {
+    let mut bytes = 0;
+    batch.chunk_by(move |before, _| {
+        bytes += before.bytes();
+        let fits = bytes < limit_bytes;
+        if !fits {
+            bytes = 0;
+        }
+        fits
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_batch_is_cut_into_rows() {
+        let put = |bytes: usize| Mutation::PutString { key: "k".into(), expires_ms: 0, value: vec![0; bytes].into() };
+        let batch = [put(100), put(100), put(1000), put(1), put(1)];
+        let lengths: Vec<usize> = rows(&batch, 512).map(<[Mutation]>::len).collect();
+        assert_eq!(lengths, [3, 2]);
+        assert_eq!(rows(&batch, 1).count(), batch.len());
     }
 }

@@ -1,5 +1,7 @@
 //! Durable storage over SQLite: a journal that acknowledges, tables that remember, files for blobs.
 
+pub mod batch;
+pub mod blob_expiry;
 pub mod blobs;
 pub mod fold;
 pub mod journal;
@@ -10,6 +12,7 @@ pub mod open;
 pub mod persistence;
 pub mod streams;
 
+pub use batch::Batch;
 pub use fold::{FoldJob, Folder};
 pub use journal::Journal;
 pub use mutation::{Mutation, PendingRow, count_up};

@@ -55,6 +55,28 @@ enum Row<'a> {
 }
 
 impl Mutation {
+    /// Numbers and ids beside what varies.
+    pub const FIXED_BYTES: usize = 48;
+
+    /// Size in the journal, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let varying = match self {
+            Self::PutString { key, value, .. } => key.len() + value.len(),
+            Self::DeleteKey { key } | Self::Expire { key, .. } | Self::PutStreamKey { key, .. } => key.len(),
+            Self::PutEntry { fields, .. } => fields.len(),
+            Self::PutGroup { group, .. } | Self::DropGroup { group, .. } | Self::DeletePending { group, .. } => {
+                group.len()
+            }
+            Self::PutConsumer { group, consumer, .. } | Self::DropConsumer { group, consumer, .. } => {
+                group.len() + consumer.len()
+            }
+            Self::PutPending { group, pending, .. } => group.len() + pending.consumer.len(),
+            Self::DropStream { .. } | Self::PutHeader { .. } | Self::DeleteEntry { .. } | Self::TrimBefore { .. } => 0,
+        };
+        Self::FIXED_BYTES + varying
+    }
+
     fn row(&self) -> Option<Row<'_>> {
         Some(match self {
             Self::PutString { key, .. } | Self::DeleteKey { key } | Self::PutStreamKey { key, .. } => Row::Key(key),

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::fold::{FoldJob, Folder, recover};
-use super::mutation::Mutation;
-use super::{Journal, open};
+use super::{Batch, Journal, Mutation, open};
 use crate::config::Durability;
 use crate::error::StoreError;
 
@@ -87,10 +86,10 @@ impl Persistence {
     ///
     /// # Errors
     /// When it may not be durable: the process must end without acknowledging it.
-    pub fn commit(&mut self, batch: &mut Vec<Mutation>) -> Result<(), StoreError> {
-        self.backlog_bytes += self.journal.commit(batch)?;
+    pub fn commit(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        self.backlog_bytes += self.journal.commit(batch.mutations())?;
         self.backlog_since.get_or_insert_with(Instant::now);
-        self.backlog.append(batch);
+        batch.drain_into(&mut self.backlog);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ import os
 import secrets
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -80,3 +80,16 @@ def other(server: tuple[str, int]) -> Iterator[redis.Redis]:
     """A second client of the same server."""
     with redis.Redis(port=server[1], password=TOKEN, decode_responses=True) as connected:
         yield connected
+
+
+@pytest.fixture
+def connect(server: tuple[str, int]) -> Callable[[], socket.socket]:
+    """Makes authenticated connections without a library in between."""
+
+    def connect() -> socket.socket:
+        connected = socket.create_connection(("127.0.0.1", server[1]), timeout=20)
+        connected.sendall(f"AUTH {TOKEN}\r\n".encode())
+        assert connected.recv(16) == b"+OK\r\n"
+        return connected
+
+    return connect
