@@ -14,11 +14,14 @@ DspyAgentError
 │   ├── StoreRefused           RedDB refused a request (token, key, size)
 │   └── LogFenced              another agent owns this session's event log
 ├── ReplayMismatch             the policy yielded another call than the log has: it is not deterministic
-├── Terminated                 SIGTERM: stop now, carry on from the log after a restart
 └── SessionError               ends the session with outcome Error: `reason` as in the termination message
     ├── WorkspaceInvalid, WorkspaceUnreachable, SetupFailed
     ├── CheckAlreadyPasses, CheckCannotStart, CheckTimedOut
-    └── PolicyEndpointUnreachable, PolicyEndpointRefused, UnsupportedPolicy
+    ├── PolicyEndpointUnreachable, PolicyEndpointRefused, PolicyEndpointRateLimited
+    └── UnsupportedPolicy
+
+Terminated is none of them, as KeyboardInterrupt is none of Python's: SIGTERM, stop now, carry on from the log after a
+restart. It derives from BaseException, so that no library takes it for an error of its own.
 """
 
 from __future__ import annotations
@@ -85,7 +88,7 @@ class ReplayMismatch(DspyAgentError):
     """The policy did not repeat the recorded calls."""
 
 
-class Terminated(DspyAgentError):
+class Terminated(BaseException):
     """The process was asked to stop."""
 
 
@@ -127,6 +130,10 @@ class PolicyEndpointUnreachable(SessionError):
 
 class PolicyEndpointRefused(SessionError):
     """The model endpoint refuses our requests."""
+
+
+class PolicyEndpointRateLimited(SessionError):
+    """The model endpoint limits the rate of our requests for longer than we may wait."""
 
 
 class UnsupportedPolicy(SessionError):

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from dspy_agent.core.tools import ToolContext
 from dspy_agent.core.workspace import Workspace
 from dspy_agent.local_runner import local_runner
 from dspy_agent.sources.pack import pack_folder
+
+from tests.agent.scripted_endpoint import ScriptedEndpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 BUGGY = "def last(items):\n    return items[len(items)]\n"
@@ -55,6 +58,23 @@ def any_runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
     request.getfixturevalue("runner_binary")
     with local_runner() as runner:
         yield runner
+
+
+@pytest.fixture
+def endpoint() -> Iterator[ScriptedEndpoint]:
+    """A model that knows how to repair `repo`; it wants the key `secret-key`."""
+    with serving(ScriptedEndpoint(("127.0.0.1", 0), api_key="secret-key")) as server:
+        yield server
+
+
+@contextmanager
+def serving(server: ScriptedEndpoint) -> Iterator[ScriptedEndpoint]:
+    thread = server.serve_in_thread()
+    yield server
+    server.speaks.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ finish. It knows where it is from the steps that the prompt already holds.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +25,11 @@ STEP_MARK = "### step "
 
 
 class ScriptedEndpoint(ThreadingHTTPServer):
-    """`requests` are the bodies that came in; `failures` is a list of statuses to answer with first."""
+    """`requests` are the bodies that came in; `failures` is a list of statuses to answer with first.
+
+    `retry_after` goes with failures. Unless `speaks` is set, no answer comes: `asked` tells that a request is waiting
+    for one; with `dripping` white space comes all the while, as some gateways send to keep a connection open.
+    """
 
     daemon_threads = True
 
@@ -33,6 +38,11 @@ class ScriptedEndpoint(ThreadingHTTPServer):
         self.api_key = api_key
         self.requests: list[dict[str, Any]] = []
         self.failures: list[int] = []
+        self.retry_after: str | None = None
+        self.speaks = threading.Event()
+        self.speaks.set()
+        self.asked = threading.Event()
+        self.dripping = False
 
     @property
     def url(self) -> str:
@@ -55,7 +65,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append(body)
-        if self.server.failures:
+        if not self.server.speaks.is_set():
+            self._stay_silent()
+        elif self.server.failures:
             status = self.server.failures.pop(0)
             self._reply(status, {"error": {"message": f"scripted failure {status}", "type": "scripted"}})
         elif not self.path.endswith("/chat/completions"):
@@ -65,6 +77,18 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._reply(200, completion(body))
 
+    def _stay_silent(self) -> None:
+        self.close_connection = True
+        if self.server.dripping:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+        self.server.asked.set()
+        with contextlib.suppress(OSError):  # the client may hang up, which nobody here minds
+            while not self.server.speaks.wait(0.05):
+                if self.server.dripping:
+                    self.wfile.write(b" ")
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
         """Silent: tests read `requests`."""
 
@@ -72,6 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        if status != 200 and self.server.retry_after:
+            self.send_header("Retry-After", self.server.retry_after)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

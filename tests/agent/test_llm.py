@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from dspy_agent.core.policy import Observation, ToolCall
 from dspy_agent.core.runner import Runner
 from dspy_agent.core.session import TaskRun
 from dspy_agent.errors import (
+    PolicyEndpointRateLimited,
     PolicyEndpointRefused,
     PolicyEndpointUnreachable,
     SessionError,
@@ -31,16 +31,6 @@ from tests.agent.scripted_endpoint import ScriptedEndpoint
 pytestmark = pytest.mark.timeout(60)
 
 
-@pytest.fixture
-def endpoint() -> Iterator[ScriptedEndpoint]:
-    server = ScriptedEndpoint(("127.0.0.1", 0), api_key="secret-key")
-    thread = server.serve_in_thread()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 def solve(
     server: ScriptedEndpoint,
     runner: Runner,
@@ -53,6 +43,7 @@ def solve(
     equipment = equip("llm", given)
     context = make_tool_context(runner, repo)
     budget = Budget(limits or Limits())
+    context.seconds_left = lambda: budget.seconds_left
     return TaskRun(equipment.policy, equipment.tools, context, Journal(log), budget, lambda _: None).run()
 
 
@@ -89,7 +80,6 @@ def test_a_restart_asks_the_model_nothing_twice(
         ([], {"endpoint": "http://127.0.0.1:1/v1"}, PolicyEndpointUnreachable),
         ([], {"apiKey": "wrong"}, PolicyEndpointRefused),
         ([400], {}, PolicyEndpointRefused),
-        ([429], {}, PolicyEndpointRefused),
     ],
 )
 def test_an_endpoint_that_fails_ends_the_session(
@@ -110,6 +100,49 @@ def test_a_passing_failure_is_retried(
 ) -> None:
     endpoint.failures = [500]
     assert solve(endpoint, fake_runner, repo, MemoryLog(), retries=2).outcome == "Solved"
+
+
+def test_a_rate_limit_is_waited_for_as_long_as_the_budget_lasts(
+    endpoint: ScriptedEndpoint, fake_runner: FakeRunner, repo: Path
+) -> None:
+    """More often than other failures are retried: each answer says when to come back."""
+    endpoint.failures, endpoint.retry_after = [429] * 8, "0"
+    assert solve(endpoint, fake_runner, repo, MemoryLog(), Limits(seconds=60)).outcome == "Solved"
+
+    endpoint.failures, endpoint.retry_after = [429], "61"
+    with pytest.raises(PolicyEndpointRateLimited, match=r"limits the rate of requests.*budget\.seconds"):
+        solve(endpoint, fake_runner, repo, MemoryLog(), Limits(seconds=60))
+
+
+def test_a_rate_limit_of_a_day_is_not_waited_for(
+    endpoint: ScriptedEndpoint, fake_runner: FakeRunner, repo: Path
+) -> None:
+    endpoint.failures, endpoint.retry_after = [429], "86400"
+    with pytest.raises(PolicyEndpointRateLimited):
+        solve(endpoint, fake_runner, repo, MemoryLog())
+
+
+@pytest.mark.parametrize("dripping", [False, True])
+def test_a_silent_model_cannot_outlast_the_budget(
+    endpoint: ScriptedEndpoint, fake_runner: FakeRunner, repo: Path, dripping: bool
+) -> None:
+    endpoint.speaks.clear()
+    endpoint.dripping = dripping
+    log = MemoryLog()
+    outcome = solve(endpoint, fake_runner, repo, log, Limits(seconds=2), retries=4)
+    assert (outcome.outcome, outcome.reason) == ("Unsolved", "BudgetExhausted")
+    assert "budget.seconds" in outcome.message
+    assert len(endpoint.requests) == 1
+    assert [event.type for event in log.read(0, 9)] == ["check_before", "llm_call", "check_after"]
+
+
+def test_an_endpoint_that_fails_is_not_retried_past_the_budget(
+    endpoint: ScriptedEndpoint, fake_runner: FakeRunner, repo: Path
+) -> None:
+    endpoint.failures, endpoint.retry_after = [500], "61"
+    with pytest.raises(PolicyEndpointUnreachable):
+        solve(endpoint, fake_runner, repo, MemoryLog(), Limits(seconds=60), retries=4)
+    assert len(endpoint.requests) == 1
 
 
 def test_tokens_end_the_session(endpoint: ScriptedEndpoint, fake_runner: FakeRunner, repo: Path) -> None:

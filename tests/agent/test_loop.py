@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from dspy_agent.core.outcome import Outcome
 from dspy_agent.core.policy import Context, Finish, Task, ToolCall
 from dspy_agent.core.session import TaskRun
 from dspy_agent.core.tools import Tool, ToolContext, default_tools
-from dspy_agent.errors import CheckAlreadyPasses, ReplayMismatch, RunnerLost
+from dspy_agent.errors import CheckAlreadyPasses, CheckTimedOut, ReplayMismatch, RunnerLost
 
 from tests.agent.conftest import FIXED, load, make_tool_context, write_files
 from tests.agent.scripts import Script, call
@@ -180,6 +181,18 @@ def test_a_check_that_passes_already_is_an_error_also_after_a_restart(
         with pytest.raises(CheckAlreadyPasses):
             run_task(Script([]), make_tool_context(fake_runner, repo), log)
     assert len(log.read(0, 10)) == 1
+
+
+def test_the_first_check_is_within_the_budget(fake_runner: FakeRunner, repo: Path) -> None:
+    context = make_tool_context(fake_runner, repo)
+    context.task = replace(context.task, check=("sleep", "60"), check_timeout_seconds=50)
+    budget = Budget(Limits(seconds=0.5))
+    context.seconds_left = lambda: budget.seconds_left
+    log = MemoryLog()
+    for _ in range(2):
+        task = TaskRun(Script([]), default_tools(), context, Journal(log), budget, lambda _: None)
+        with pytest.raises(CheckTimedOut, match=r"budget of 0\.5 s"):
+            task.run()
 
 
 def test_the_patch_has_nothing_that_the_check_left(fake_runner: FakeRunner, repo: Path) -> None:

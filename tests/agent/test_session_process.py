@@ -92,18 +92,15 @@ class SessionPod:
 
 
 @pytest.fixture
-def pod(reddb_binary: Path, runner_binary: Path, tmp_path: Path) -> Iterator[SessionPod]:
+def pod(
+    reddb_binary: Path, runner_binary: Path, tmp_path: Path, endpoint: ScriptedEndpoint
+) -> Iterator[SessionPod]:
     write_files(tmp_path / "config", {"last.py": BUGGY})
     store = reddb(reddb_binary, tmp_path)
     sandbox = runner(runner_binary, tmp_path / "runner", RUNNER_TOKEN)
-    model = ScriptedEndpoint(("127.0.0.1", 0), api_key="secret-key")
-    thread = model.serve_in_thread()
     store.start()
     sandbox.start()
-    yield SessionPod(tmp_path, store, sandbox, model)
-    model.shutdown()
-    thread.join()
-    model.server_close()
+    yield SessionPod(tmp_path, store, sandbox, endpoint)
     sandbox.kill()
     store.kill()
 
@@ -186,6 +183,21 @@ def test_sigterm_in_a_task_leaves_it_to_the_next_start(pod: SessionPod) -> None:
     said = finish(process)
     assert process.returncode == 143, said
     assert not (pod.folder / "termination-log").exists()
+
+
+def test_sigterm_while_the_model_thinks_leaves_the_task_to_the_next_start(pod: SessionPod) -> None:
+    pod.model.speaks.clear()
+    process = pod.start()
+    assert pod.model.asked.wait(WAIT_SECONDS)
+    process.send_signal(signal.SIGTERM)
+    said = finish(process)
+    assert process.returncode == 143, said
+    assert not (pod.folder / "termination-log").exists()
+    assert pod.events()[-1] == "check_before"
+
+    pod.model.speaks.set()
+    finish(pod.start())
+    assert pod.termination()["outcome"] == "Solved"
 
 
 @pytest.mark.parametrize("name", ["DSPY_AGENT_SESSION", "DSPY_AGENT_REDDB_URL", "DSPY_AGENT_REDDB_TOKEN"])

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,16 +20,6 @@ from tests.e2e.manifests import BUGGY_FILES, PYTEST
 
 pytestmark = pytest.mark.timeout(120)
 CHECK_TEXT = f"{CHECK[0]} -c 'import last; assert last.last([1, 2]) == 2'"
-
-
-@pytest.fixture
-def endpoint() -> Iterator[ScriptedEndpoint]:
-    server = ScriptedEndpoint(("127.0.0.1", 0), api_key="secret-key")
-    thread = server.serve_in_thread()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def command(repo: Path, *words: str, check: str = CHECK_TEXT) -> list[str]:

@@ -33,8 +33,20 @@ def main(arguments: argparse.Namespace) -> int:
     """0 when the session ended, whatever its outcome; otherwise the kubelet restarts the container."""
     settings = load(arguments)
     spec = parse(settings.session)
-    signal.signal(signal.SIGTERM, _terminate)
     logger = Logger("agent", spec.uid.replace("-", ""))
+    try:
+        signal.signal(signal.SIGTERM, _terminate)
+        _run(settings, spec, logger)
+    except LogFenced as error:
+        logger.error(str(error))
+        return EXIT_FENCED
+    except Terminated:
+        logger.info("asked to stop")
+        return 0 if spec.task is None else EXIT_TERMINATED
+    return 0
+
+
+def _run(settings: Settings, spec: SessionSpec, logger: Logger) -> None:
     state = SessionState(spec.name, spec.namespace, spec.policy)
     metrics = Metrics()
     log = StreamLog(settings.reddb_url, settings.reddb_token, spec.log_key, settings.store_retry_seconds)
@@ -49,17 +61,10 @@ def main(arguments: argparse.Namespace) -> int:
         outcome = _session(settings, spec, log, state, listener).run()
         if outcome is None:
             _serve_until_terminated(state)
-            return 0
+            return
         state.phase = "Finished"
         settings.termination_log.write_text(outcome.termination_message())
         logger.info("finished", outcome=outcome.outcome, reason=outcome.reason)
-        return 0
-    except LogFenced as error:
-        logger.error(str(error))
-        return EXIT_FENCED
-    except Terminated:
-        logger.info("asked to stop")
-        return 0 if spec.task is None else EXIT_TERMINATED
     finally:
         server.stop()
         log.close()

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from decimal import Decimal
-from threading import Thread
 
+from dspy_agent.core.background import in_background
 from dspy_agent.core.budget import Budget
 from dspy_agent.core.journal import Journal
 from dspy_agent.core.policy import Context, Finish, Observation, Policy, ToolCall
@@ -29,13 +29,8 @@ class Loop:
         self._begun: tuple[ToolCall, Future[tuple[Observation, float]]] | None = None
 
     def begin(self, call: ToolCall) -> None:
-        """Run the call that the policy will yield first already now, in a thread of its own.
-
-        A daemon: whoever stops the session need not wait for it.
-        """
-        future: Future[tuple[Observation, float]] = Future()
-        self._begun = call, future
-        Thread(target=self._run_into, args=(future, call), name="first-call", daemon=True).start()
+        """Run the call that the policy will yield first already now, in a thread of its own."""
+        self._begun = call, in_background(lambda: self._timed(call), "first-call")
 
     def run(self, policy: Policy, context: Context) -> Finish:
         """Until the policy finishes or the budget is spent.
@@ -74,17 +69,11 @@ class Loop:
     def _result(self, call: ToolCall) -> tuple[Observation, float]:
         """The bounded observation and how long it took."""
         begun, self._begun = self._begun, None
-        if begun and begun[0] == call:
-            return begun[1].result()
+        return begun[1].result() if begun and begun[0] == call else self._timed(call)
+
+    def _timed(self, call: ToolCall) -> tuple[Observation, float]:
         started = time.monotonic()
         return bounded(self._observe(call)), time.monotonic() - started
-
-    def _run_into(self, future: Future[tuple[Observation, float]], call: ToolCall) -> None:
-        started = time.monotonic()
-        try:
-            future.set_result((bounded(self._observe(call)), time.monotonic() - started))
-        except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
-            future.set_exception(error)
 
     def _observe(self, call: ToolCall) -> Observation:
         tool = self.tools.get(call.tool)

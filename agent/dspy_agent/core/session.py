@@ -13,6 +13,7 @@ from dspy_agent.core.outcome import Outcome
 from dspy_agent.core.policy import Context, EagerPolicy, Finish, Policy, Task
 from dspy_agent.core.runner import MAIN, Command, ExecResult
 from dspy_agent.core.tools.base import Tool, ToolContext, exec_value
+from dspy_agent.core.tools.run_check import check_command
 from dspy_agent.errors import CannotStart, CheckAlreadyPasses, CheckCannotStart, CheckTimedOut
 
 CHECK_OUTPUT_CHARACTERS = 32 * 1024
@@ -70,33 +71,41 @@ class TaskRun:
                 "The check passes before any change; give a check that fails until solved."
             )
         if value["reason"] == "TimedOut":
-            raise CheckTimedOut(
-                f"The check did not end within {self.tool_context.task.check_timeout_seconds:g} s; raise its "
-                "timeout or give a quicker check."
-            )
+            raise self._timed_out(value["seconds"])
         return value
+
+    def _timed_out(self, seconds: float) -> CheckTimedOut:
+        timeout, budget = self.tool_context.task.check_timeout_seconds, self.budget.limits.seconds
+        if budget is not None and seconds < timeout:
+            return CheckTimedOut(
+                f"The check did not end within the budget of {budget:g} s; raise budget.seconds or give a quicker "
+                "check."
+            )
+        return CheckTimedOut(
+            f"The check did not end within {timeout:g} s; raise its timeout or give a quicker check."
+        )
 
     def _run_check_before(self) -> Mapping[str, Any]:
         try:
-            result = self.tool_context.workspace.execute(self._check_command())
+            result = self.tool_context.workspace.execute(check_command(self.tool_context))
         except CannotStart as error:
             command = list(self.tool_context.task.check)
             raise CheckCannotStart(f"The check {command} cannot be started: {error}") from error
         return self.journal.append("check_before", self._check_value(result)).data
 
     def _check_after(self, patch: str) -> Mapping[str, Any]:
+        """The verdict. It may take the check's whole timeout, even when the budget is spent: a repair that was found
+        in time counts."""
         if recorded := self.journal.recorded("check_after"):
             return recorded.data
         try:
-            value = self._check_value(self.tool_context.workspace.runner.execute(self._check_command(), MAIN))
+            task = self.tool_context.task
+            command = Command(argv=task.check, timeout_seconds=task.check_timeout_seconds)
+            value = self._check_value(self.tool_context.workspace.runner.execute(command, MAIN))
         except CannotStart as error:
             # An edit may have removed what the check starts: that is a failed repair, not our error.
             value = {**self._check_value(NOT_STARTED), "stderr_tail": str(error)}
         return self.journal.append("check_after", {**value, "patch": patch[:CHECK_OUTPUT_CHARACTERS]}).data
-
-    def _check_command(self) -> Command:
-        task = self.tool_context.task
-        return Command(argv=task.check, timeout_seconds=task.check_timeout_seconds)
 
     def _check_value(self, result: ExecResult) -> dict[str, Any]:
         return {"command": list(self.tool_context.task.check), **exec_value(result, CHECK_OUTPUT_CHARACTERS)}

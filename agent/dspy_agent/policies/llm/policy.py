@@ -47,6 +47,8 @@ class LlmPolicy:
         limit, unreadable = self._context_characters, 0
         while True:
             answer = yield ToolCall("llm", {"messages": self._messages(task, context, done, limit)})
+            if not answer.ok and answer.value["code"] == "BudgetExhausted":
+                return Finish("BudgetExhausted", str(answer.value["message"]))
             if not answer.ok:
                 # The window is smaller than we thought: show less.
                 if limit // 2 < SMALLEST_CONTEXT:
