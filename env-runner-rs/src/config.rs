@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::sandbox::{memory_limit_bytes, rung, wire::Limits};
+
+const REQUIRED: [&str; 4] = [rung::NO_NEW_PRIVS, rung::LANDLOCK, rung::SECCOMP, rung::NO_NETWORK];
 
 /// May commands that ask for it use the network?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, utoipa::ToSchema)]
@@ -37,15 +39,22 @@ pub struct SandboxArgs {
     #[arg(long, env = "RUNNER_HIDE", value_delimiter = ':')]
     pub hide: Vec<PathBuf>,
     /// A path outside the workspace that commands may change, for example a cache; may be given again.
-    /// /tmp need not be named in a container: where the runner is the first process and /tmp a mount of its own, as
-    /// a pod's emptyDir is, all commands share it, unless a hidden path or a workspace lies in it. Elsewhere /tmp is
-    /// others' too and stays closed; every command has a private $TMPDIR anyway.
+    /// For /tmp, /dev/shm and /dev/pts see --shared-tmp.
     #[arg(long, env = "RUNNER_WRITABLE", value_delimiter = ':')]
     pub writable: Vec<PathBuf>,
-    /// Rungs of isolation without which no command starts.
-    #[arg(long, env = "RUNNER_REQUIRE", value_delimiter = ',',
-          default_values_t = [rung::NO_NEW_PRIVS.to_owned(), rung::SECCOMP.to_owned(), rung::NO_NETWORK.to_owned()])]
+    /// Whether commands may write to /tmp, /dev/shm and /dev/pts where these belong to this container: where the runner
+    /// is its first process and they are mounts of their own, no hidden path or workspace in them. All commands share
+    /// them then, and what is left there stays. Elsewhere they are others' too and stay closed whatever this says;
+    /// every command has a private $TMPDIR anyway, which goes with it. False is for runners that many users share.
+    #[arg(long, env = "RUNNER_SHARED_TMP", action = ArgAction::Set, default_value_t = true)]
+    pub shared_tmp: bool,
+    /// Rungs of isolation without which no command starts. By default commands need Landlock (Linux 5.13), which
+    /// keeps the token and other users' files from them; add signal_scope to ask for Linux 6.12.
+    #[arg(long, env = "RUNNER_REQUIRE", value_delimiter = ',', default_values_t = REQUIRED.map(str::to_owned))]
     pub require: Vec<String>,
+    /// Use no newer version of Landlock than this, as an older kernel would; for tests. 0 uses none.
+    #[arg(long, env = "RUNNER_MAX_LANDLOCK_ABI", hide = true, default_value_t = i32::MAX)]
+    pub max_landlock_abi: i32,
     /// Longest time that a command may be given, in milliseconds.
     #[arg(long, env = "RUNNER_MAX_TIMEOUT_MS", default_value_t = 24 * 3_600_000)]
     pub max_timeout_ms: u64,

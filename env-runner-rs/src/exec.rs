@@ -116,6 +116,7 @@ pub struct ExecReply {
 pub struct Planner {
     network: Network,
     unix_connect: bool,
+    max_landlock_abi: i32,
     writable: Vec<PathBuf>,
     require: Vec<String>,
     max_timeout_ms: u64,
@@ -132,10 +133,12 @@ impl Planner {
             UnixSockets::Deny => false,
             UnixSockets::Auto => foreign_sockets(own).is_empty(),
         };
+        let shared = if args.shared_tmp { tmp::of_this_container(&hidden, own) } else { Vec::new() };
         Self {
             network: args.network,
             unix_connect,
-            writable: args.writable.iter().cloned().chain(tmp::of_this_container(&hidden, own)).collect(),
+            max_landlock_abi: args.max_landlock_abi,
+            writable: args.writable.iter().cloned().chain(shared).collect(),
             require: args.require.clone(),
             max_timeout_ms: args.max_timeout_ms,
             limits: args.limits(),
@@ -165,6 +168,7 @@ impl Planner {
             writable,
             network: request.network,
             unix_connect: self.unix_connect,
+            max_landlock_abi: self.max_landlock_abi,
             timeout_ms: within(
                 request.timeout_ms,
                 DEFAULT_TIMEOUT_MS.min(self.max_timeout_ms),

@@ -1,20 +1,23 @@
-//! May commands write to /tmp? Many programs have that name built in.
+//! May commands write where all of them can? Many programs have these names built in.
 
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
-const TMP: &str = "/tmp";
+/// For files, for semaphores and shared memory (Python's multiprocessing), for terminals of their own.
+const SHARED: [&str; 3] = ["/tmp", "/dev/shm", "/dev/pts"];
 
-/// /tmp where it belongs to this container alone and granting it would open nothing that is closed.
+/// Those that belong to this container alone, where granting them opens nothing that is closed.
 ///
 /// `closed`: hidden paths; `separate`: trees that commands get one by one.
-pub fn of_this_container(closed: &[PathBuf], separate: &[&Path]) -> Option<PathBuf> {
-    let tmp = Path::new(TMP);
-    let mut kept_apart = closed.iter().map(PathBuf::as_path).chain(separate.iter().copied());
-    // A plain host may mount /tmp too, but there we are not the first process.
-    let ours = std::process::id() == 1 && is_mount(tmp);
-    (ours && !kept_apart.any(|path| path.starts_with(tmp))).then(|| tmp.to_owned())
+pub fn of_this_container(closed: &[PathBuf], separate: &[&Path]) -> Vec<PathBuf> {
+    // A plain host mounts these too, but there we are not the first process.
+    if std::process::id() != 1 {
+        return Vec::new();
+    }
+    let kept_apart: Vec<&Path> = closed.iter().map(PathBuf::as_path).chain(separate.iter().copied()).collect();
+    let open = |place: &Path| is_mount(place) && !kept_apart.iter().any(|path| path.starts_with(place));
+    SHARED.map(PathBuf::from).into_iter().filter(|place| open(place)).collect()
 }
 
 /// Is `path` the root of a mount? False on kernels that do not tell (before 5.8).
@@ -37,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hosts_tmp_stays_closed() {
-        assert_eq!(of_this_container(&[], &[]), None);
+    fn what_a_host_shares_stays_closed() {
+        assert!(of_this_container(&[], &[]).is_empty());
     }
 }

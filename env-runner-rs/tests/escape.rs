@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 
 use common::{Runner, TOKEN, as_every_user, users, wait_until};
 use serde_json::{Value, json};
@@ -146,6 +147,105 @@ fn datagrams_do_not_reach_local_sockets_by_any_type() {
         assert!(isolation(&reply).contains(&"no_unix_connect".to_owned()));
         assert_eq!(daemon.recv(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
+}
+
+/// As on a kernel before 6.12, where Landlock does not keep signals within a command.
+#[test]
+fn without_a_signal_scope_the_runners_own_processes_are_still_out_of_reach() {
+    for user in users() {
+        let runner = Runner::start(user, &["--max-landlock-abi", "5"]);
+        let thread = fs::read_dir(format!("/proc/{}/task", runner.pid())).unwrap().last().unwrap().unwrap().file_name();
+        let (zygote, pid, thread) = (runner.zygote(), runner.pid(), thread.to_str().unwrap().to_owned());
+        let reply = runner.python(&format!(
+            "import os,signal,ctypes,fcntl,socket\n\
+             c=ctypes.CDLL(None,use_errno=True)\n\
+             def attempt(f,*words):\n\
+             \x20 try: print('done',f,words,f(*words))\n\
+             \x20 except PermissionError: print('refused')\n\
+             def call(*words):\n\
+             \x20 if c.syscall(*words)==-1: raise OSError(ctypes.get_errno(),'')\n\
+             info=ctypes.create_string_buffer(128)\n\
+             for pid in ({pid},{thread},{zygote},os.getppid()):\n\
+             \x20 attempt(os.kill,pid,9)\n\
+             \x20 attempt(call,{tkill},pid,9)\n\
+             \x20 attempt(call,{queue},pid,9,info)\n\
+             for pid in ({pid},{zygote},os.getppid()):\n\
+             \x20 attempt(os.kill,-pid,9)\n\
+             \x20 attempt(call,{tgkill},pid,pid,9)\n\
+             \x20 attempt(signal.pidfd_send_signal,os.pidfd_open(pid),9)\n\
+             \x20 attempt(fcntl.fcntl,0,fcntl.F_SETOWN,pid)\n\
+             attempt(os.kill,-1,9); attempt(os.kill,1,9); attempt(os.kill,-{group},9)\n\
+             child=os.fork() or os.execlp('sleep','sleep','60')\n\
+             os.kill(child,9); print(os.waitpid(child,0)[1])\n\
+             child=os.fork() or os.setsid() or os.execlp('sleep','sleep','60')\n\
+             while os.getpgid(child)!=child: pass\n\
+             os.killpg(child,15); print(os.waitpid(child,0)[1])\n\
+             signal.signal(signal.SIGUSR1,lambda *_: print('own')); os.kill(0,signal.SIGUSR1)",
+            tkill = libc::SYS_tkill,
+            queue = libc::SYS_rt_sigqueueinfo,
+            tgkill = libc::SYS_tgkill,
+            group = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid.cast_signed()))).unwrap(),
+        ));
+        assert_eq!(reply["stdout"], format!("{}9\n15\nown\n", "refused\n".repeat(27)), "{reply}");
+        assert!(isolation(&reply).contains(&"signal_guard".to_owned()), "{reply}");
+        assert!(!isolation(&reply).contains(&"signal_scope".to_owned()), "{reply}");
+        let stopped = runner.exec(&json!({"argv": ["sh", "-c", "setsid sleep 600 & sleep 600"], "timeout_ms": 300}));
+        assert_eq!(stopped["reason"], "TimedOut", "{stopped}");
+    }
+}
+
+#[test]
+fn without_landlock_nothing_starts_unless_told_otherwise() {
+    let request = json!({"argv": ["touch", "started"]});
+    let runner = Runner::start(None, &["--max-landlock-abi", "0"]);
+    let reply = runner.post("/v1/exec", &request);
+    assert_eq!((reply.status, reply.code().as_str()), (503, "IsolationUnavailable"));
+    assert!(reply.json()["error"]["message"].as_str().unwrap().contains("landlock"));
+    assert!(!runner.path("workspace/started").exists());
+    let told = Runner::start(None, &["--max-landlock-abi", "0", "--require", "no_new_privs,seccomp"]);
+    let rungs = isolation(&told.exec(&request));
+    assert!(!rungs.iter().any(|rung| rung.starts_with("landlock") || rung == "signal_scope"), "{rungs:?}");
+}
+
+#[test]
+fn memory_and_terminals_that_others_share_stay_closed() {
+    as_every_user(|runner| {
+        let name = format!("env-runner-test-{}", runner.pid());
+        let reply = runner.python(&format!(
+            "import os\n\
+             for path in ('/dev/shm/{name}','/dev/pts/ptmx'):\n\
+             \x20 try: os.open(path,os.O_RDWR|os.O_CREAT,0o600); print('open',path)\n\
+             \x20 except PermissionError: print('refused')"
+        ));
+        assert_eq!(reply["stdout"], "refused\nrefused\n", "{reply}");
+        assert!(!std::path::Path::new("/dev/shm").join(name).exists());
+    });
+}
+
+/// As the first process of a container, with a /tmp of its own.
+#[test]
+fn a_containers_tmp_is_for_all_its_commands_unless_many_users_share_it() {
+    let container = |flags: &[&str]| {
+        // Outside /tmp, so that granting /tmp would not grant the workspace.
+        let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let result = home.path().join("result");
+        let request = json!({"argv": ["sh", "-c", "for place in /tmp /dev/shm \"$TMPDIR\"; do touch $place/f && echo $place; done"]});
+        let mut inside = Command::new("unshare");
+        inside.args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c"]);
+        inside.arg("for place in /tmp /dev/shm; do mount -t tmpfs none $place; done; exec \"$@\"").arg("sh");
+        inside.arg(env!("CARGO_BIN_EXE_env-runner")).args(["run", "--request", &request.to_string()]).args(flags);
+        inside.arg("--workspace").arg(home.path()).arg("--result-file").arg(&result).env("TMPDIR", home.path());
+        let ran = inside.output().unwrap();
+        let written: Value =
+            serde_json::from_str(&fs::read_to_string(&result).unwrap_or_else(|_| panic!("{ran:?}"))).unwrap();
+        let places = written["stdout_tail"].as_str().unwrap().replace(home.path().to_str().unwrap(), "home");
+        places.lines().map(|line| line.split("/env-runner-").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    if !nix::unistd::geteuid().is_root() {
+        return; // only root may make the namespaces here
+    }
+    assert_eq!(container(&[]), ["/tmp", "/dev/shm", "home"]);
+    assert_eq!(container(&["--shared-tmp", "false"]), ["home"]);
 }
 
 #[test]

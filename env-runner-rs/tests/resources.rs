@@ -64,6 +64,20 @@ fn a_memory_hog_is_stopped_and_named() {
 }
 
 #[test]
+fn memory_that_is_no_process_s_own_counts_too() {
+    as_every_user(|runner| {
+        for script in [
+            "hog=os.memfd_create('hog')\nfor _ in range(75): os.write(hog,bytes(4<<20)); time.sleep(0.01)",
+            "hogs=[]\nfor _ in range(75): hogs.append(mmap.mmap(-1,4<<20)); hogs[-1].write(bytes(4<<20)); time.sleep(0.01)",
+        ] {
+            let script = format!("import mmap,os,time\n{script}");
+            let reply = runner.exec(&json!({"argv": ["python3", "-c", script], "limits": {"memory_bytes": 64 << 20}}));
+            assert_eq!(reply["reason"], "OOMKilled", "{reply}");
+        }
+    });
+}
+
+#[test]
 fn endless_output_costs_bounded_memory() {
     as_every_user(|runner| {
         let reply = runner.exec(&json!({

@@ -108,6 +108,10 @@ fn prepare(spec: &Spec, cgroup: Option<&PidsCgroup>, stdio: &Stdio, filters: &Fi
         isolation.push(rung::NO_NEW_PRIVS.to_owned());
     }
     isolation.extend(landlock::restrict(spec));
+    let scoped = isolation.iter().any(|name| name == rung::SIGNAL_SCOPE);
+    if !scoped && filters.guard_signals() {
+        isolation.push(rung::SIGNAL_GUARD.to_owned());
+    }
     isolation.extend(filters.apply(spec.network, spec.unix_connect));
     Ok(isolation)
 }

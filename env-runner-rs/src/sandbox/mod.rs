@@ -15,6 +15,7 @@ mod pids_cgroup;
 mod reach;
 mod rlimits;
 mod seccomp;
+mod shared_memory;
 mod supervisor;
 mod tree;
 mod unix_sockets;
@@ -57,7 +58,10 @@ pub mod rung {
     pub const CAPABILITIES: &str = "capabilities";
     pub const NO_NEW_PRIVS: &str = "no_new_privs";
     pub const LANDLOCK: &str = "landlock";
+    /// Signals stay within the command.
     pub const SIGNAL_SCOPE: &str = "signal_scope";
+    /// Instead of `signal_scope` before Linux 6.12: none to the runner, the zygote, the supervisor, nor to all at once.
+    pub const SIGNAL_GUARD: &str = "signal_guard";
     pub const SECCOMP: &str = "seccomp";
     pub const NO_NETWORK: &str = "no_network";
     pub const NO_UNIX_CONNECT: &str = "no_unix_connect";

@@ -16,8 +16,8 @@ pub struct Reach(());
 
 impl Reach {
     /// Narrows the calling supervisor's signals to its future descendants; none if neither way is open.
-    pub fn narrow(owns_namespace: bool) -> Option<Self> {
-        let scoped = landlock::scope_signals() && parent_is_out_of_reach();
+    pub fn narrow(owns_namespace: bool, max_landlock_abi: i32) -> Option<Self> {
+        let scoped = landlock::scope_signals(max_landlock_abi) && parent_is_out_of_reach();
         (scoped || owns_namespace).then_some(Self(()))
     }
 

@@ -2,10 +2,12 @@
 
 mod calls;
 mod processes;
+mod signals;
 mod sockets;
 
 use std::collections::BTreeMap;
 
+use nix::unistd::{Pid, getpid, getppid};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition as Condition,
     SeccompFilter, SeccompRule as Rule, TargetArch, apply_filter, sock_filter,
@@ -25,9 +27,13 @@ pub struct Filters {
     no_network: BpfProgram,
     network: BpfProgram,
     no_unix_connect: BpfProgram,
+    runner: Pid,
+    zygote: Pid,
 }
 
 impl Filters {
+    /// Call in the zygote.
+    ///
     /// # Errors
     /// Only for an architecture that the compiler does not know.
     pub fn prepare() -> Result<Self> {
@@ -40,7 +46,16 @@ impl Filters {
                 libc::EPERM,
             )?,
             no_unix_connect: compile(sockets::no_unix_connect()?, libc::EPERM)?,
+            runner: getppid(),
+            zygote: getpid(),
         })
+    }
+
+    /// Refuses the calling process, a supervisor's child, what signals it need not send; true if that holds.
+    /// Needed only where Landlock does not scope signals, and to be called before [`Self::apply`].
+    pub fn guard_signals(&self) -> bool {
+        let guard = signals::guard(self.runner, self.zygote).and_then(|rules| compile(rules, libc::EPERM));
+        guard.is_ok_and(|guard| apply_filter(&guard).is_ok())
     }
 
     /// Restricts the calling process; returns the rungs that hold.

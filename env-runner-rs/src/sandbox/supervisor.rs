@@ -25,6 +25,7 @@ use super::headcount::Headcount;
 use super::pids_cgroup::PidsCgroup;
 use super::reach::Reach;
 use super::seccomp::Filters;
+use super::shared_memory::SharedMemory;
 use super::tree;
 use super::wire::{Finished, Spec, Stop, Usage, Verdict, read_frame, write_frame};
 use super::zygote::{SIGNALFD_FLAGS, Stdio, sigchld};
@@ -69,11 +70,22 @@ fn supervise(stdio: Stdio, control: &UnixStream, filters: &Filters) -> io::Resul
     // Declared before the watch: it can be removed only once the tree is gone.
     let cgroup = PidsCgroup::create(spec.limits.processes);
     let headcount = Headcount::new(cgroup.as_ref(), spec.limits.processes);
-    let reach = Reach::narrow(spec.owns_namespace);
+    let shared_memory = SharedMemory::new();
+    let reach = Reach::narrow(spec.owns_namespace, spec.max_landlock_abi);
     let started = Instant::now();
     let (report, main) = start(&spec, cgroup.as_ref(), stdio, filters)?;
-    let mut watch =
-        Watch { spec: &spec, control, signals: &signals, main, status: None, started, peak_bytes: 0, headcount, reach };
+    let mut watch = Watch {
+        spec: &spec,
+        control,
+        signals: &signals,
+        main,
+        status: None,
+        started,
+        peak_bytes: 0,
+        headcount,
+        shared_memory,
+        reach,
+    };
     let isolation = match StartReport::read(report)? {
         StartReport::Started(isolation) => isolation,
         StartReport::CannotStart(message) => {
@@ -127,6 +139,7 @@ struct Watch<'a> {
     started: Instant,
     peak_bytes: u64,
     headcount: Headcount<'a>,
+    shared_memory: SharedMemory,
     reach: Option<Reach>,
 }
 
@@ -196,9 +209,14 @@ impl Watch<'_> {
             return Some(Stop::Processes);
         }
         self.headcount.acquit(census.tasks);
-        // The sum counts pages shared after a fork several times, so it only raises the suspicion.
-        if census.private_bytes > limits.memory_bytes && tree::proportional_bytes() > limits.memory_bytes {
-            return Some(Stop::Memory);
+        // The sum counts pages shared after a fork several times, and shared memory may be others': a suspicion.
+        if census.private_bytes.saturating_add(self.shared_memory.suspected_bytes()) > limits.memory_bytes {
+            let memory = tree::memory();
+            self.peak_bytes = self.peak_bytes.max(memory.total_bytes());
+            if memory.total_bytes() > limits.memory_bytes {
+                return Some(Stop::Memory);
+            }
+            self.shared_memory.acquit(memory.shared_bytes);
         }
         None
     }

@@ -11,6 +11,8 @@ use std::io;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
+use super::shared_memory;
+
 /// What a tree holds at one moment.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Census {
@@ -92,9 +94,32 @@ pub fn census(enough: u64) -> Census {
     census
 }
 
-/// Memory of the tree with every shared page divided among its users; exact, but slow for large processes.
-pub fn proportional_bytes() -> u64 {
-    descendants(usize::MAX, |_| {}).into_iter().map(proportional_of).sum()
+/// Memory of a tree, looked at closely.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Memory {
+    /// Every page that several processes use divided among them.
+    proportional_bytes: u64,
+    /// Shared memory: mapped, or held as files that exist in memory only, whichever is more.
+    pub shared_bytes: u64,
+}
+
+impl Memory {
+    pub fn total_bytes(&self) -> u64 {
+        self.proportional_bytes + self.shared_bytes
+    }
+}
+
+/// The memory of the tree under the calling process; slow for large processes.
+pub fn memory() -> Memory {
+    let tree = descendants(usize::MAX, |_| {});
+    let mut memory = Memory::default();
+    for pid in &tree {
+        let (proportional, mapped) = proportional_of(*pid);
+        memory.proportional_bytes += proportional.saturating_sub(mapped);
+        memory.shared_bytes += mapped;
+    }
+    memory.shared_bytes = memory.shared_bytes.max(shared_memory::held_as_files(&tree));
+    memory
 }
 
 fn signal(pid: i32, signal: Signal) {
@@ -154,12 +179,14 @@ fn private_bytes(pid: i32) -> u64 {
     resident.saturating_sub(shared) * page
 }
 
-fn proportional_of(pid: i32) -> u64 {
-    let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
-        return private_bytes(pid);
+/// (all of a process's memory, the part that is shared memory), pages with other users divided among them.
+fn proportional_of(pid: i32) -> (u64, u64) {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let bytes = |field: &str| {
+        let kib =
+            rollup.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix("kB")?.trim().parse().ok());
+        kib.map(|kib: u64| kib * 1024)
     };
-    rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-        .map_or_else(|| private_bytes(pid), |kib| kib * 1024)
+    // A process that forbids to be looked at is counted by what it cannot hide.
+    (bytes("Pss:").unwrap_or_else(|| private_bytes(pid)), bytes("Pss_Shmem:").unwrap_or(0))
 }

@@ -28,6 +28,8 @@ pub struct Spec {
     pub network: bool,
     /// May the command connect to Unix sockets that others serve?
     pub unix_connect: bool,
+    /// Use no newer Landlock than this.
+    pub max_landlock_abi: i32,
     pub timeout_ms: u64,
     pub limits: Limits,
     /// Is this process namespace there for this one command, so that everything else in it may be killed?
