@@ -10,8 +10,10 @@ from pathlib import Path
 
 from tools.common.paths import REPOSITORY
 from tools.common.process import ToolError
+from tools.images.base import BASE
 
 VERSION = "0.1.0"
+ROOT_SCRIPT = "images/root.sh"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Component:
 
     @property
     def from_debian(self) -> bool:
-        return "FROM scratch" not in self.dockerfile.read_text()
+        return f"FROM {BASE}" in self.dockerfile.read_text()
 
 
 COMPONENTS = (
@@ -45,8 +47,8 @@ COMPONENTS = (
     Component("reddb", inputs=("dist/bin/reddb",)),
     Component("orchestrator", inputs=("dist/bin/orchestrator",)),
     Component("sandbox-python", lock="sandbox.txt"),
-    Component("operator", inputs=("operator/dspy_operator",), lock="operator.txt"),
-    Component("agent", inputs=("agent/dspy_agent",), lock="agent.txt"),
+    Component("operator", inputs=("operator/dspy_operator", ROOT_SCRIPT), lock="operator.txt"),
+    Component("agent", inputs=("agent/dspy_agent", ROOT_SCRIPT), lock="agent.txt"),
 )
 
 

@@ -39,8 +39,9 @@ def installed(lock: Path) -> Path:
             "--python-platform",
             PLATFORM,
         ]
-        run(["uv", "pip", "install", "--quiet", "--require-hashes", "--only-binary=:all:", "--link-mode=copy", *target,
-             "--requirement", lock], timeout_seconds=1800)  # fmt: skip
+        # --no-deps: the lock file is complete, but for what it leaves out on purpose.
+        run(["uv", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--only-binary=:all:",
+             "--link-mode=copy", *target, "--requirement", lock], timeout_seconds=1800)  # fmt: skip
         (partial / ".lock").unlink(missing_ok=True)
         shutil.rmtree(
             partial / "bin", ignore_errors=True
@@ -53,6 +54,6 @@ def write_locks() -> None:
     """Resolve every requirement again and write the lock files."""
     for lock, sources in LOCKS.items():
         run(["uv", "pip", "compile", "--quiet", "--upgrade", "--generate-hashes", "--no-emit-index-url",
-             "--no-emit-find-links",
+             "--no-emit-find-links", "--excludes=requirements/excluded.txt",
              "--custom-compile-command=python3 -m tools.images lock", *sources, f"--output-file=requirements/{lock}"],
             cwd=paths.REPOSITORY)  # fmt: skip

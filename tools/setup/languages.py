@@ -48,7 +48,9 @@ def environment() -> Thing:
         inside = {**os.environ, "VIRTUAL_ENV": str(VENV)}
         run([program, "venv", "--quiet", "--allow-existing", "--python", ">=3.11,<3.13", VENV])
         install_packages = [program, "pip", "install", "--quiet"]
-        run([*install_packages, "--require-hashes", "--requirement", LOCK], env=inside, timeout_seconds=1800)
+        # --no-deps: the lock file is complete, but for what it leaves out on purpose (requirements/excluded.txt).
+        locked: list[str | Path] = ["--require-hashes", "--no-deps", "--requirement", LOCK]
+        run([*install_packages, *locked], env=inside, timeout_seconds=1800)
         run([*install_packages, "--no-deps", "--editable", paths.REPOSITORY], env=inside, timeout_seconds=600)
         key_file.write_text(key)
 
