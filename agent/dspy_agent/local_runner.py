@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dspy_agent.clients.runner import RunnerClient
 from dspy_agent.errors import RunnerLost, UsageError
+from dspy_agent.local_secrets import passed_environment, secret_places
 
 VARIABLE = "DSPY_ENV_RUNNER"
 START_TIMEOUT_SECONDS = 10.0
@@ -76,10 +77,17 @@ def _start(binary: Path, folder: Path, token: str) -> subprocess.Popen[bytes]:
         "--forks-dir",
         str(folder / "forks"),
     ]
+    for place in secret_places(Path.home(), os.environ):
+        argv += ["--hide", str(place)]
     with (folder / "runner.log").open("wb") as log:
         # Its own session: Ctrl-C reaches us alone, and we stop it in order.
         return subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=passed_environment(os.environ),
         )
 
 

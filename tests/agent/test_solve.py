@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from dspy_agent.local_runner import find_runner
+from dspy_agent.core.runner import Command
+from dspy_agent.local_runner import find_runner, local_runner
 
 from tests.agent.conftest import BUGGY, CHECK, FIXED, write_files
 from tests.agent.scripted_endpoint import ScriptedEndpoint
@@ -173,6 +174,37 @@ def test_ctrl_c_leaves_no_runner_behind(runner_binary: Path, repo: Path, tmp_pat
     assert process.returncode == 130
     assert "interrupted" in said
     assert not folder.exists()
+
+
+def test_commands_see_neither_keys_nor_accounts_of_the_person_who_runs_them(
+    runner_binary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    places = [
+        ".ssh/id_ed25519",
+        ".aws/credentials",
+        ".config/gcloud/key.json",
+        ".netrc",
+        "elsewhere/kubeconfig",
+    ]
+    write_files(home, dict.fromkeys(places, "hunter2") | {".config/tool/settings": "harmless"})
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("KUBECONFIG", str(home / "elsewhere/kubeconfig"))
+    for name in ("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "DATABASE_URL"):
+        monkeypatch.setenv(name, "hunter2")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    script = 'env; echo "home is $HOME"; cd "$0" && cat .config/tool/settings "$@"'
+    argv = ("sh", "-c", script, str(home), *places)
+    with local_runner() as runner:
+        told = runner.execute(Command(argv))
+        monkeypatch.setenv("DSPY_AGENT_PASS_ENV", "DATABASE_URL, ABSENT")
+    with local_runner() as runner:
+        asked = runner.execute(Command(("sh", "-c", 'echo "$DATABASE_URL"')))
+    assert "hunter2" not in told.stdout + told.stderr
+    assert "harmless" in told.stdout
+    assert "LC_ALL=C.UTF-8" in told.stdout
+    assert f"home is {home}" not in told.stdout
+    assert asked.stdout == "hunter2\n"
 
 
 def test_the_runner_is_found_by_its_variable(runner_binary: Path) -> None:
