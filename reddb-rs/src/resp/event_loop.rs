@@ -13,15 +13,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
-use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::client::{Blocked, Client, Io};
-use super::command::{Args, Call, Outcome};
-use super::connections::limits_of;
-use super::dispatch;
+use super::client::{Client, Io};
+use super::command::{Args, Call};
 use super::housekeeping::HOUSEKEEPING;
-use super::parse::{ArgRanges, parse};
 use super::server::ServerInfo;
 use super::waiters::Waiters;
 use crate::auth::Scope;
@@ -34,8 +30,6 @@ const LISTENER: Token = Token(usize::MAX);
 /// Wakes the loop from other threads: a request by HTTP, the end of a fold, a stop.
 pub const WAKER: Token = Token(usize::MAX - 1);
 
-/// Commands of one client per turn, so that a deep pipeline does not starve the others.
-const COMMANDS_PER_TURN: usize = 1024;
 /// Mutations after which a turn commits although more clients are ready.
 const COMMIT_MUTATIONS: usize = 50_000;
 /// Expired keys deleted per turn.
@@ -94,7 +88,7 @@ pub struct EventLoop {
     /// Clients that wrote in the last commit, and how long it took: they tell whether waiting for more is worth it.
     last_writers: usize,
     last_commit: Duration,
-    writers: usize,
+    pub(super) writers: usize,
     pub(super) last_housekeeping: Instant,
 }
 
@@ -230,115 +224,6 @@ impl EventLoop {
                 self.replied.push(token);
             }
             self.requests_waiting = self.parts.keyspace.journal.is_full();
-        }
-    }
-
-    fn serve_client(&mut self, token: usize) {
-        if self.parts.keyspace.journal.is_full() {
-            self.ready.push(token);
-            return;
-        }
-        let Some(client) = self.clients.get_mut(token) else {
-            return;
-        };
-        // What a client sends while it does not read stays in its socket.
-        if client.hold_if_paused() || client.session.closing {
-            return;
-        }
-        let io = client.read();
-        if io == Io::Closed {
-            self.close(token);
-            return;
-        }
-        let mutations = self.parts.keyspace.journal.len();
-        let more = self.run_input(token);
-        self.writers += usize::from(self.parts.keyspace.journal.len() > mutations);
-        self.finish_turn(token, io, more);
-    }
-
-    /// After a client's commands: what becomes of it. `more`: its input may hold further commands.
-    fn finish_turn(&mut self, token: usize, io: Io, more: bool) {
-        let Some(client) = self.clients.get_mut(token) else {
-            return;
-        };
-        if client.input.len() > self.parts.limits.max_input_bytes {
-            client.reply.error(&"ERR Protocol error: the command is larger than the server accepts");
-            client.session.closing = true;
-        } else if io == Io::End && !more && !client.held() {
-            if client.blocked.is_some() {
-                // It cannot be told from a client that has gone, and must not be given an entry that nobody will read.
-                self.close(token);
-                return;
-            }
-            client.session.closing = true;
-        }
-        if client.unsent() > 0 || client.session.closing {
-            self.replied.push(token);
-        }
-        if (more || io == Io::More) && !client.session.closing {
-            self.ready.push(token);
-        }
-    }
-
-    /// Runs the commands that the client's input holds. True: it may hold more.
-    fn run_input(&mut self, token: usize) -> bool {
-        let Some(client) = self.clients.get_mut(token) else {
-            return false;
-        };
-        let input = std::mem::take(&mut client.input);
-        let (used, more) = self.run_commands(token, &input);
-        if let Some(client) = self.clients.get_mut(token) {
-            client.input = input;
-            client.consume(used);
-        }
-        more
-    }
-
-    fn run_commands(&mut self, token: usize, input: &[u8]) -> (usize, bool) {
-        let mut ranges = ArgRanges::new();
-        let mut used = 0;
-        for _ in 0..COMMANDS_PER_TURN {
-            let Some(client) = self.clients.get_mut(token) else {
-                return (used, false);
-            };
-            if client.hold_if_paused() || !client.may_run() {
-                return (used, false);
-            }
-            let limits = limits_of(client, &self.parts.limits);
-            match parse(&input[used..], &mut ranges, &limits) {
-                Ok(None) => return (used, false),
-                Ok(Some(length)) => {
-                    if !ranges.is_empty() {
-                        let args: SmallVec<[&[u8]; 8]> =
-                            ranges.iter().map(|range| &input[used..][range.clone()]).collect();
-                        self.run_command(token, &args);
-                    }
-                    used += length;
-                    if self.parts.keyspace.journal.is_full() {
-                        return (used, true);
-                    }
-                }
-                Err(error) => {
-                    client.reply.error(&error);
-                    client.session.closing = true;
-                    self.parts.server.metrics.clients_cut.inc();
-                    return (input.len(), false);
-                }
-            }
-        }
-        (used, true)
-    }
-
-    /// Runs one command, which may put the client to wait.
-    fn run_command(&mut self, token: usize, args: &Args<'_>) {
-        let Some(client) = self.clients.get_mut(token) else {
-            return;
-        };
-        if let Outcome::Block(wait) = dispatch::run(&mut self.parts.call(client, args)) {
-            let now_ms = self.parts.keyspace.now_ms;
-            let deadline_ms = (wait.timeout_ms > 0).then(|| now_ms.saturating_add(wait.timeout_ms));
-            self.waiters.add(token, &wait.keys, deadline_ms);
-            client.blocked = Some(Blocked { wait, deadline_ms });
         }
     }
 

@@ -1,8 +1,8 @@
 //! The RESP interface: one file per command family, and the loop that runs them.
 //!
-//! `connections` lets clients in, `event_loop` reads them, `parse` finds commands, `dispatch` checks them against the table
-//! in `command`, a family's file applies them to the keyspace, `reply` encodes what they say. `blocking` keeps those who wait
-//! for data, `housekeeping` cuts those who abuse patience.
+//! `connections` lets clients in, `event_loop` takes turns, `serving` reads a client, `parse` finds commands, `dispatch`
+//! checks them against the table in `command`, a family's file applies them to the keyspace, `reply` encodes what they say.
+//! `blocking` keeps those who wait for data, `housekeeping` cuts those who abuse patience.
 
 mod blocking;
 pub mod client;
@@ -20,6 +20,7 @@ pub mod parse;
 pub mod reply;
 mod scan;
 pub mod server;
+mod serving;
 pub mod session;
 mod strings;
 mod transaction;

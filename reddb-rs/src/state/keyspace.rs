@@ -9,6 +9,8 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 use rusqlite::Connection;
 
+use super::cache::value_bytes;
+use super::expiry::is_due;
 use super::{Stream, StreamEdit};
 use crate::error::{CommandError, StoreError};
 use crate::store::keys::KeyKind;
@@ -16,8 +18,6 @@ use crate::store::{Batch, Mutation, keys, streams};
 
 /// Cost of a key beside its bytes, roughly, for the cache's budget.
 const KEY_OVERHEAD_BYTES: usize = 96;
-/// Keys looked at per call of [`Keyspace::evict`]: it runs between commands and must not stall them.
-const EVICTION_STEPS: usize = 4096;
 
 /// A value, or where to find it.
 #[derive(Debug)]
@@ -34,19 +34,19 @@ pub struct Entry {
     /// Unix time in milliseconds; 0 never.
     pub expires_ms: u64,
     /// Number of the journal batch that changed it last.
-    changed: u64,
+    pub(super) changed: u64,
     /// Used since the eviction hand passed.
-    used: bool,
+    pub(super) used: bool,
 }
 
 /// The state that commands read and change. One thread owns it.
 pub struct Keyspace {
-    keys: IndexMap<Bytes, Entry, foldhash::fast::RandomState>,
-    expiries: BTreeSet<(u64, Bytes)>,
-    tables: Connection,
+    pub(super) keys: IndexMap<Bytes, Entry, foldhash::fast::RandomState>,
+    pub(super) expiries: BTreeSet<(u64, Bytes)>,
+    pub(super) tables: Connection,
     last_stream: u64,
-    cached_bytes: usize,
-    hand: usize,
+    pub(super) cached_bytes: usize,
+    pub(super) hand: usize,
     /// Changes since the last commit, in order.
     pub journal: Batch,
     /// Keys whose waiting readers should look again.
@@ -108,23 +108,6 @@ impl Keyspace {
         self.keys.get(key)
     }
 
-    /// The entry of a live key with its value in memory.
-    fn load(&mut self, key: &[u8]) -> Result<Option<&mut Entry>, CommandError> {
-        self.remove_if_expired(key);
-        let Some(entry) = self.keys.get_mut(key) else {
-            return Ok(None);
-        };
-        entry.used = true;
-        if let Value::Cold(kind) = entry.value {
-            entry.value = read_cold(&self.tables, key, kind).map_err(|error| {
-                tracing::error!(%error, key = %String::from_utf8_lossy(key), "a stored value cannot be read");
-                CommandError::Storage
-            })?;
-            self.cached_bytes += value_bytes(&entry.value);
-        }
-        Ok(Some(entry))
-    }
-
     /// The value of a string key.
     ///
     /// # Errors
@@ -141,8 +124,7 @@ impl Keyspace {
     pub fn set_string(&mut self, key: &[u8], value: Bytes, expires_ms: u64) {
         self.drop_stream_rows(key);
         let (batch, new_bytes) = (self.batch, value.len());
-        if let Some((index, key, entry)) = self.keys.get_full_mut(key) {
-            let _ = index;
+        if let Some((_, key, entry)) = self.keys.get_full_mut(key) {
             self.cached_bytes = self.cached_bytes.saturating_sub(value_bytes(&entry.value)) + new_bytes;
             entry.value = Value::String(value.clone());
             (entry.changed, entry.used) = (batch, true);
@@ -163,20 +145,6 @@ impl Keyspace {
     pub fn remove(&mut self, key: &[u8]) -> bool {
         self.remove_if_expired(key);
         self.remove_now(key)
-    }
-
-    /// Changes a live key's expiry; false if there is no such key. 0: never.
-    pub fn set_expiry(&mut self, key: &[u8], expires_ms: u64) -> bool {
-        self.remove_if_expired(key);
-        let batch = self.batch;
-        let Some((_, key, entry)) = self.keys.get_full_mut(key) else {
-            return false;
-        };
-        let (key, before) = (key.clone(), std::mem::replace(&mut entry.expires_ms, expires_ms));
-        entry.changed = batch;
-        self.index_expiry(&key, before, expires_ms);
-        self.journal.push(Mutation::Expire { key, expires_ms });
-        true
     }
 
     /// The stream at `key`, for reading.
@@ -233,20 +201,6 @@ impl Keyspace {
         self.signaled.push(Bytes::copy_from_slice(key));
     }
 
-    /// Deletes keys that have expired, at most `limit`; returns how many went.
-    pub fn sweep(&mut self, limit: usize) -> usize {
-        let now_ms = self.now_ms;
-        let due: Vec<Bytes> =
-            self.expiries.iter().take_while(|(at, _)| *at <= now_ms).take(limit).map(|(_, key)| key.clone()).collect();
-        due.iter().filter(|key| self.remove_now(key)).count()
-    }
-
-    /// When the next key expires.
-    #[must_use]
-    pub fn next_expiry_ms(&self) -> Option<u64> {
-        self.expiries.first().map(|(at, _)| *at)
-    }
-
     /// Walks keys from the newest down: `cursor` 0 starts, and the returned cursor 0 ends.
     ///
     /// New keys are added at the end and a removed key's place is taken by the last one, which a downward walk has seen:
@@ -265,36 +219,7 @@ impl Keyspace {
         bottom as u64
     }
 
-    /// Lets values go until the cache fits `budget_bytes`, least recently used first (the clock algorithm). A value stays
-    /// until the batch that changed it is `folded` into the tables.
-    pub fn evict(&mut self, budget_bytes: usize, folded: u64) {
-        for _ in 0..EVICTION_STEPS.min(self.keys.len()) {
-            if self.cached_bytes <= budget_bytes {
-                return;
-            }
-            self.hand = if self.hand + 1 >= self.keys.len() { 0 } else { self.hand + 1 };
-            let Some((_, entry)) = self.keys.get_index_mut(self.hand) else {
-                return;
-            };
-            if std::mem::take(&mut entry.used) || entry.changed > folded {
-                continue;
-            }
-            let kind = kind_of(&entry.value);
-            let warm = std::mem::replace(&mut entry.value, Value::Cold(kind));
-            self.cached_bytes = self.cached_bytes.saturating_sub(value_bytes(&warm));
-        }
-    }
-
-    fn remove_if_expired(&mut self, key: &[u8]) {
-        if self.expiries.is_empty() {
-            return;
-        }
-        if self.keys.get(key).is_some_and(|entry| is_due(entry.expires_ms, self.now_ms)) {
-            self.remove_now(key);
-        }
-    }
-
-    fn remove_now(&mut self, key: &[u8]) -> bool {
+    pub(super) fn remove_now(&mut self, key: &[u8]) -> bool {
         self.drop_stream_rows(key);
         let Some((key, entry)) = self.keys.swap_remove_entry(key) else {
             return false;
@@ -316,25 +241,6 @@ impl Keyspace {
             self.signal(key);
         }
     }
-
-    fn index_expiry(&mut self, key: &Bytes, before: u64, after: u64) {
-        if before == after {
-            return;
-        }
-        if before != 0 {
-            self.expiries.remove(&(before, key.clone()));
-        }
-        if after != 0 {
-            self.expiries.insert((after, key.clone()));
-        }
-    }
-}
-
-fn read_cold(tables: &Connection, key: &[u8], kind: KeyKind) -> Result<Value, StoreError> {
-    match kind {
-        KeyKind::String => keys::value(tables, key).map(Value::String),
-        KeyKind::Stream { stream } => streams::load(tables, stream).map(|stream| Value::Stream(Box::new(stream))),
-    }
 }
 
 /// What a value is, warm or cold.
@@ -345,16 +251,4 @@ pub fn kind_of(value: &Value) -> KeyKind {
         Value::Stream(stream) => KeyKind::Stream { stream: stream.number },
         Value::Cold(kind) => *kind,
     }
-}
-
-fn value_bytes(value: &Value) -> usize {
-    match value {
-        Value::String(value) => value.len(),
-        Value::Stream(stream) => stream.bytes(),
-        Value::Cold(_) => 0,
-    }
-}
-
-fn is_due(expires_ms: u64, now_ms: u64) -> bool {
-    expires_ms != 0 && expires_ms <= now_ms
 }

@@ -1,5 +1,7 @@
 //! What commands run on: the keyspace in memory. Every change it makes is also a [`crate::store::Mutation`].
 
+mod cache;
+mod expiry;
 mod group;
 mod keyspace;
 mod stream;

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reddb::resp::reply::{push_array, push_bulk};
 use reddb::resp::value::RespValue;
@@ -23,10 +23,28 @@ pub struct Server {
 impl Server {
     /// Starts the binary on `directory` and returns once it serves.
     pub fn start(directory: &Path) -> Self {
+        Self::start_with(directory, &[])
+    }
+
+    /// As [`Server::start`], with further flags.
+    pub fn start_with(directory: &Path, flags: &[&str]) -> Self {
+        Self::launch(Command::new(env!("CARGO_BIN_EXE_reddb")), directory, flags)
+    }
+
+    /// As [`Server::start`], where no file may grow beyond `kib`: writes beyond fail, as on a full disk.
+    pub fn start_with_file_limit(directory: &Path, kib: usize) -> Self {
+        // `ulimit -f` counts in 512 bytes. The signal that comes with a refused write would end the process at once.
+        let script = format!("trap '' XFSZ; ulimit -f {} && exec \"$0\" \"$@\"", kib * 2);
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_reddb")]);
+        Self::launch(command, directory, &[])
+    }
+
+    fn launch(mut command: Command, directory: &Path, flags: &[&str]) -> Self {
         let token_file = directory.join("token");
         std::fs::write(&token_file, TOKEN).unwrap();
         let (resp_port, http_port) = (free_port(), free_port());
-        let mut process = Command::new(env!("CARGO_BIN_EXE_reddb"))
+        let mut process = command
             .arg("serve")
             .arg("--data-dir")
             .arg(directory.join("data"))
@@ -34,6 +52,7 @@ impl Server {
             .arg(&token_file)
             .args(["--resp-listen", &format!("127.0.0.1:{resp_port}")])
             .args(["--http-listen", &format!("127.0.0.1:{http_port}")])
+            .args(flags)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -62,6 +81,11 @@ impl Server {
     pub fn stop(&mut self) -> bool {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.wait()
+    }
+
+    /// Waits until the server ends by itself; returns whether it ended well.
+    pub fn wait(&mut self) -> bool {
         self.process.wait().unwrap().success()
     }
 
@@ -118,12 +142,7 @@ impl Client {
 
     /// `None`: the connection broke before the reply.
     pub fn try_call(&mut self, args: &[&str]) -> Option<RespValue> {
-        let mut wire = Vec::new();
-        push_array(&mut wire, args.len());
-        for arg in args {
-            push_bulk(&mut wire, arg.as_bytes());
-        }
-        self.stream.write_all(&wire).ok()?;
+        self.stream.write_all(&wire(args)).ok()?;
         self.receive()
     }
 
@@ -141,6 +160,24 @@ impl Client {
             }
         }
     }
+}
+
+/// Asks again and again until `condition` holds.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+    }
+}
+
+/// A command as it is sent.
+pub fn wire(args: &[&str]) -> Vec<u8> {
+    let mut wire = Vec::new();
+    push_array(&mut wire, args.len());
+    for arg in args {
+        push_bulk(&mut wire, arg.as_bytes());
+    }
+    wire
 }
 
 fn free_port() -> u16 {
