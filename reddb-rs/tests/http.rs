@@ -150,8 +150,9 @@ fn a_blob_goes_when_its_time_has_come_and_not_before() {
     for kept in [&b"put off"[..], b"made to stay", b"from the start"] {
         assert_eq!(server.http("GET", &blob_path(kept), TOKEN, b"").unwrap(), (200, kept.to_vec()));
     }
-    let ends = std::fs::read_dir(directory.path().join("data/blob-expiries")).unwrap().count();
-    assert_eq!(ends, 1, "only what was put off has an end");
+    // Only what was put off still has an end; a blob goes a moment before its own does.
+    let ends = || std::fs::read_dir(directory.path().join("data/blob-expiries")).unwrap().count();
+    eventually("the end of the ends", || ends() == 1);
 }
 
 #[test]
