@@ -91,16 +91,17 @@ def tool_context(fake_runner: FakeRunner, repo: Path) -> ToolContext:
 
 
 def make_tool_context(runner: Runner, repo: Path, protected: tuple[str, ...] = ()) -> ToolContext:
-    load(runner, repo)
+    links = load(runner, repo)
     task = Task(prompt="Fix last().", check=CHECK, check_timeout_seconds=30, protected_paths=protected)
-    return ToolContext(task, Workspace(runner))
+    return ToolContext(task, Workspace(runner, links))
 
 
-def load(runner: Runner, folder: Path) -> None:
-    """The folder as the runner's main workspace."""
+def load(runner: Runner, folder: Path) -> dict[str, str]:
+    """The folder as the runner's main workspace; its links."""
     packed = pack_folder(folder)
     with packed.archive:
         runner.put_archive(packed.archive)
+    return packed.links
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> None:

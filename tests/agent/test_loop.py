@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -16,8 +17,10 @@ from dspy_agent.core.journal import Journal
 from dspy_agent.core.loop import Loop
 from dspy_agent.core.outcome import Outcome
 from dspy_agent.core.policy import Context, Finish, Task, ToolCall
+from dspy_agent.core.runner import Command, Runner
 from dspy_agent.core.session import TaskRun
 from dspy_agent.core.tools import Tool, ToolContext, default_tools
+from dspy_agent.core.workspace import Workspace
 from dspy_agent.errors import CheckAlreadyPasses, CheckTimedOut, ReplayMismatch, RunnerLost
 
 from tests.agent.conftest import FIXED, load, make_tool_context, write_files
@@ -181,6 +184,20 @@ def test_a_check_that_passes_already_is_an_error_also_after_a_restart(
         with pytest.raises(CheckAlreadyPasses):
             run_task(Script([]), make_tool_context(fake_runner, repo), log)
     assert len(log.read(0, 10)) == 1
+
+
+def test_a_protected_file_that_changed_all_the_same_spoils_the_result(any_runner: Runner, repo: Path) -> None:
+    """A link that the setup command made is not among those that the workspace came with."""
+    write_files(repo, {"tests/check.py": "raise SystemExit(1)\n"})
+    links = load(any_runner, repo)
+    any_runner.execute(Command(("ln", "-s", "tests", "linked")))
+    task = Task("", (sys.executable, "tests/check.py"), 30, protected_paths=("tests/**",))
+    script = Script([call("edit", path="linked/check.py", content="")], Finish("Done", "Fixed."))
+    context = ToolContext(task, Workspace(any_runner, links))
+    outcome = run_task(script, context, MemoryLog())
+    assert (outcome.outcome, outcome.reason) == ("Unsolved", "ProtectedPathChanged")
+    assert "tests/check.py" in outcome.message
+    assert "a/tests/check.py" in outcome.patch
 
 
 def test_the_first_check_is_within_the_budget(fake_runner: FakeRunner, repo: Path) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from dspy_agent.clients.fake_runner import FakeRunner
+from dspy_agent.core.runner import MAIN, Runner
 from dspy_agent.core.tools import ToolContext, default_tools
 from dspy_agent.core.tools.base import is_protected
-from dspy_agent.errors import ToolError
+from dspy_agent.core.workspace import Workspace
+from dspy_agent.errors import RunnerRequestError, ToolError
 
 from tests.agent.conftest import BUGGY, FIXED, make_tool_context, write_files
 
@@ -187,6 +189,70 @@ def test_trial_refuses_protected_edits_but_not_probe_files(fake_runner: FakeRunn
     with pytest.raises(ToolError) as caught:
         use(context, "trial", candidates=[{"edits": [item]}])
     assert caught.value.code == "PathProtected"
+
+
+@pytest.mark.parametrize("path", ["lib/t/test_a.py", "alias.py", "lib/t/new.py", "round/lib/t/test_a.py"])
+def test_links_lead_to_no_protected_file(any_runner: Runner, repo: Path, path: str) -> None:
+    write_files(repo, {"tests/test_a.py": "", "lib/a.py": ""})
+    (repo / "lib/t").symlink_to("../tests")
+    (repo / "alias.py").symlink_to("lib/t/test_a.py")
+    (repo / "round").symlink_to(".")
+    context = make_tool_context(any_runner, repo, protected=("tests/",))
+    for tool, arguments in (
+        ("edit", {"path": path, "content": "pass"}),
+        ("trial", {"candidates": [{"edits": [{"path": path, "content": "pass"}]}]}),
+    ):
+        with pytest.raises(ToolError, match="tests/") as caught:
+            use(context, tool, **arguments)
+        assert caught.value.code == "PathProtected"
+    assert context.workspace.diff().files == ()
+
+
+def test_an_edit_through_a_link_is_an_edit_of_the_file(any_runner: Runner, repo: Path) -> None:
+    """However the file is named, the newest content is what commands see."""
+    (repo / "alias.py").symlink_to("last.py")
+    context = make_tool_context(any_runner, repo)
+    use(context, "edit", path="last.py", content="first")
+    assert use(context, "edit", path="alias.py", content="second")["path"] == "last.py"
+    use(context, "edit", path="last.py", content=FIXED)
+    assert context.workspace.edits == {"last.py": FIXED.encode()}
+    assert use(context, "run_check")["exit_code"] == 0
+
+
+def test_links_in_a_circle_are_refused(tool_context: ToolContext) -> None:
+    workspace = Workspace(tool_context.workspace.runner, {"a": "b", "b": "a"})
+    with pytest.raises(ToolError):
+        workspace.canonical("a/file")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("run", {"argv": ["/no/such/program"]}),
+        ("trial", {"candidates": [{"edits": []}], "command": ["/no/such/program"]}),
+        ("trial", {"candidates": [{"edits": [{"path": "absent", "content": None}]}]}),
+    ],
+)
+def test_a_refused_request_leaves_no_fork_behind(
+    tmp_path: Path, repo: Path, call: tuple[str, dict[str, Any]]
+) -> None:
+    runner = CountingRunner(tmp_path / "counting")
+    context = make_tool_context(runner, repo)
+    for _ in range(5):
+        with pytest.raises(RunnerRequestError):
+            use(context, call[0], **call[1])
+    assert runner.forks == 2
+    assert use(context, "run", argv=["cat", "last.py"])["stdout_tail"] == BUGGY
+
+
+class CountingRunner(FakeRunner):
+    """Knows how many forks it made."""
+
+    forks = 0
+
+    def fork(self, origin: str = MAIN) -> str:
+        self.forks += 1
+        return super().fork(origin)
 
 
 @pytest.mark.parametrize(

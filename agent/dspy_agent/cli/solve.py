@@ -91,7 +91,7 @@ def _workspace(runner: Runner, repo: Path, journal: Journal) -> Workspace:
         "skipped": packed.skipped[:20],
     }
     journal.append("workspace_ready", source)
-    return Workspace(runner)
+    return Workspace(runner, packed.links)
 
 
 def _outcome(run: TaskRun) -> Outcome:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dspy_agent.core.budget import Budget, Limits
 from dspy_agent.core.journal import Journal
@@ -12,13 +12,14 @@ from dspy_agent.core.loop import Loop
 from dspy_agent.core.outcome import Outcome
 from dspy_agent.core.policy import Context, EagerPolicy, Finish, Policy, Task
 from dspy_agent.core.runner import MAIN, Command, ExecResult
-from dspy_agent.core.tools.base import Tool, ToolContext, exec_value
+from dspy_agent.core.tools.base import Tool, ToolContext, exec_value, is_protected
 from dspy_agent.core.tools.run_check import check_command
 from dspy_agent.errors import CannotStart, CheckAlreadyPasses, CheckCannotStart, CheckTimedOut
 
 CHECK_OUTPUT_CHARACTERS = 32 * 1024
 
 StorePatch = Callable[[str], str | None]
+Verdict = tuple[Literal["Solved", "Unsolved"], str, str]  # outcome, reason, message
 NOT_STARTED = ExecResult(None, None, "CannotStart", "", "", 0, 0, 0.0)
 
 
@@ -56,10 +57,10 @@ class TaskRun:
         context = Context(check_before=before, concurrency=self.tool_context.concurrency)
         finish = loop.run(self.policy, context)
         # The patch is taken before the check runs on main: the check may leave files behind.
-        patch = self.tool_context.workspace.diff().patch
-        patch_ref = self.store_patch(patch) if patch else None
-        after = self._check_after(patch)
-        return self._outcome(finish, after, patch, patch_ref)
+        diff = self.tool_context.workspace.diff()
+        patch_ref = self.store_patch(diff.patch) if diff.patch else None
+        after = self._check_after(diff.patch)
+        return self._outcome(self._judged(finish, after, diff.files), after, diff.patch, patch_ref)
 
     def _check_before(self, loop: Loop) -> Mapping[str, Any]:
         recorded = self.journal.recorded("check_before")
@@ -110,15 +111,26 @@ class TaskRun:
     def _check_value(self, result: ExecResult) -> dict[str, Any]:
         return {"command": list(self.tool_context.task.check), **exec_value(result, CHECK_OUTPUT_CHARACTERS)}
 
+    def _judged(self, finish: Finish, after: Mapping[str, Any], changed: Sequence[str]) -> Verdict:
+        """The tools refuse protected paths; what an edit changed through a link of the setup's making shows here."""
+        protected = [path for path in changed if is_protected(path, self.tool_context.task.protected_paths)]
+        if protected:
+            message = (
+                f"The edits changed {protected[0]}, which is protected by the task; the check proves nothing."
+            )
+            return "Unsolved", "ProtectedPathChanged", message
+        if after["exit_code"] == 0:
+            return "Solved", "CheckPassed", finish.summary
+        return "Unsolved", finish.reason if finish.reason != "Done" else "PolicyGaveUp", finish.summary
+
     def _outcome(
-        self, finish: Finish, after: Mapping[str, Any], patch: str, patch_ref: str | None
+        self, verdict: Verdict, after: Mapping[str, Any], patch: str, patch_ref: str | None
     ) -> Outcome:
-        solved = after["exit_code"] == 0
-        reason = finish.reason if finish.reason != "Done" else "PolicyGaveUp"
+        outcome, reason, message = verdict
         return Outcome(
-            outcome="Solved" if solved else "Unsolved",
-            reason="CheckPassed" if solved else reason,
-            message=finish.summary,
+            outcome=outcome,
+            reason=reason,
+            message=message,
             check_exit_code=after["exit_code"],
             patch=patch,
             patch_ref=patch_ref,

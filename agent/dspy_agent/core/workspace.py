@@ -8,20 +8,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 from threading import Lock
 
 from dspy_agent.core.runner import MAIN, Command, Diff, ExecResult, Runner
+from dspy_agent.errors import RunnerRequestError, ToolError
+
+MAX_LINKS = 40  # as many as the kernel follows
 
 
 class Workspace:
     """`main`, the fork `base` of its untouched state, the edits made since, and a pool of forks of `base`."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, links: Mapping[str, str] | None = None) -> None:
+        """`links` are the symbolic links that the workspace came with: path → target."""
         self.runner = runner
+        self._links = links or {}
         self.base = runner.fork(MAIN)
         self._edits: dict[str, bytes | None] = {}
         self._idle: list[str] = []
         self._lock = Lock()
+
+    def canonical(self, path: str) -> str:
+        """The path that `path` leads to through the workspace's links. Raises ToolError for links in a circle.
+
+        Links that the setup command made are not known here: what was changed through them shows in `diff`.
+        """
+        done: list[str] = []
+        parts = [*reversed(PurePosixPath(path).parts)]
+        hops = 0
+        while parts:
+            part = parts.pop()
+            if part == "..":
+                del done[-1:]
+                continue
+            done.append(part)
+            target = self._links.get("/".join(done))
+            if target is not None:
+                hops += 1
+                if hops > MAX_LINKS:
+                    raise ToolError(
+                        "PathInvalid", f"{path} leads through too many links; give the file's own path."
+                    )
+                done.pop()
+                parts += reversed(PurePosixPath(target).parts)
+        return "/".join(done)
 
     def read(self, path: str) -> bytes:
         """Content of a file, edits included."""
@@ -54,13 +85,11 @@ class Workspace:
             for path, content in self._edits.items():
                 self.put(fork, path, content)
             yield fork
-        except BaseException:
-            # Its state is unknown and the runner may be gone: drop it instead of hiding the error behind a reset.
+        except (RunnerRequestError, ToolError):
+            # A request was refused, the runner is well. After any other error it may be gone, and its forks with it.
+            self._give_back(fork)
             raise
-        else:
-            self.runner.reset_fork(fork)
-            with self._lock:
-                self._idle.append(fork)
+        self._give_back(fork)
 
     def put(self, fork: str, path: str, content: bytes | None) -> None:
         """Write a file into a fork; None deletes it."""
@@ -71,6 +100,11 @@ class Workspace:
             if self._idle:
                 return self._idle.pop()
         return self.runner.fork(self.base)
+
+    def _give_back(self, fork: str) -> None:
+        self.runner.reset_fork(fork)
+        with self._lock:
+            self._idle.append(fork)
 
 
 def _put(runner: Runner, path: str, content: bytes | None, workspace: str) -> None:

@@ -108,7 +108,7 @@ class PodSession:
         except RunnerRequestError as error:
             raise WorkspaceInvalid(f"The runner refused the workspace: {error}") from error
         self._set_up()
-        workspace = Workspace(self.runner)
+        workspace = Workspace(self.runner, packed.links)
         if not journal.recorded("workspace_ready"):
             skipped = packed.skipped[:20]
             data = {"source": source, "files": packed.files, "bytes": packed.bytes, "skipped": skipped}

@@ -28,14 +28,16 @@ Excluded = Callable[[Path], bool]
 
 @dataclass
 class Packed:
-    """A tar, open at its start, and what is in it. `skipped` are links that point out of the folder, and sockets."""
+    """A tar, open at its start, and what is in it. `skipped` are links that point out of the folder, and sockets;
+    `links` are the others, path → target; `plain` are the paths of files."""
 
     archive: BinaryIO
     files: int = 0
     bytes: int = 0
     entries: int = 0
     skipped: list[str] = field(default_factory=list)
-    links: set[str] = field(default_factory=set, repr=False)
+    links: dict[str, str] = field(default_factory=dict, repr=False)
+    plain: set[str] = field(default_factory=set, repr=False)
 
 
 def pack_folder(folder: Path, excluded: Excluded = lambda _: False) -> Packed:
@@ -90,11 +92,16 @@ def _packing() -> Iterator[tuple[Packed, tarfile.TarFile]]:
 
 
 def _check_fits(packed: Packed, info: tarfile.TarInfo) -> None:
-    if not fits(info) or any(str(parent) in packed.links for parent in PurePosixPath(info.name).parents):
+    if not fits(info):
         raise WorkspaceInvalid(
             f"The workspace's entry {info.name!r} leaves the workspace or is a device; pack the folder again with "
             "relative paths and without links that point out of it."
         )
+    for parent in map(str, PurePosixPath(info.name).parents):
+        if parent in packed.links or parent in packed.plain:
+            raise WorkspaceInvalid(
+                f"The workspace's entry {info.name!r} lies below {parent!r}, which is no folder; pack the folder again."
+            )
 
 
 def _add_given(packed: Packed, tar: tarfile.TarFile, given: tarfile.TarFile, info: tarfile.TarInfo) -> None:
@@ -109,7 +116,9 @@ def _add_given(packed: Packed, tar: tarfile.TarFile, given: tarfile.TarFile, inf
 
 def _add(packed: Packed, tar: tarfile.TarFile, info: tarfile.TarInfo, content: IO[bytes] | None) -> None:
     if info.issym():
-        packed.links.add(str(PurePosixPath(info.name)))
+        packed.links[str(PurePosixPath(info.name))] = info.linkname
+    elif not info.isdir():
+        packed.plain.add(str(PurePosixPath(info.name)))
     info.uid = info.gid = 0
     info.uname = info.gname = ""
     info.mode = (info.mode & 0o777) | (0o700 if info.isdir() else 0o600)

@@ -74,6 +74,16 @@ def clean_path(path: object) -> str:
     return str(pure)
 
 
+def editable_path(context: ToolContext, path: object) -> str:
+    """The path that an edit of `path` changes: links are followed. ToolError when the task protects it."""
+    given = clean_path(path)
+    canonical = context.workspace.canonical(given)
+    if is_protected(canonical, context.task.protected_paths):
+        where = given if canonical == given else f"{given}, which leads to {canonical},"
+        raise ToolError("PathProtected", f"{where} is protected by the task; change another file.")
+    return canonical
+
+
 def is_protected(path: str, patterns: tuple[str, ...]) -> bool:
     """Whether a protectedPaths pattern covers the path: `tests/`, `tests/**`, `*.lock` or an exact path."""
     return any(_matches(path, pattern.removeprefix("./")) for pattern in patterns)

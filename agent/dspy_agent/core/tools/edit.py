@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from dspy_agent.core.tools.base import Tool, ToolContext, clean_path, is_protected, read_text, text_argument
+from dspy_agent.core.tools.base import Tool, ToolContext, editable_path, read_text, text_argument
 from dspy_agent.errors import ToolError
 
 LIMIT_BYTES = 2 * 1024 * 1024
@@ -32,9 +32,7 @@ class Edit(Tool):
     mutates = True
 
     def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        path = clean_path(arguments.get("path"))
-        if is_protected(path, context.task.protected_paths):
-            raise ToolError("PathProtected", f"{path} is protected by the task; change another file.")
+        path = editable_path(context, arguments.get("path"))
         content = _new_content(context, path, arguments).encode()
         if len(content) > LIMIT_BYTES:
             raise ToolError(

@@ -37,8 +37,8 @@ from dspy_agent.core.tools.base import (
     ToolContext,
     argv_argument,
     clean_path,
+    editable_path,
     exec_value,
-    is_protected,
     number_argument,
     text_argument,
 )
@@ -206,11 +206,9 @@ def _candidate(context: ToolContext, candidate: object) -> Files:
     edits = candidate.get("edits") if isinstance(candidate, dict) else None
     if edits is None:
         raise ToolError("ArgumentInvalid", 'Each candidate is an object {"edits": [{"path", "content"}]}.')
-    files = _files(edits)
-    for path, _ in files:
-        if is_protected(path, context.task.protected_paths):
-            raise ToolError("PathProtected", f"{path} is protected by the task; change another file.")
-    return files
+    # A link is followed to what it names, but deleted itself.
+    checked = [(editable_path(context, path), path, content) for path, content in _files(edits)]
+    return tuple((given if content is None else canonical, content) for canonical, given, content in checked)
 
 
 def _files(items: object) -> Files:
