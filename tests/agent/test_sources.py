@@ -58,6 +58,8 @@ def names(packed: Packed) -> list[str]:
         [entry("pipe", tarfile.FIFOTYPE)],
         [entry("folder", tarfile.SYMTYPE, "other"), entry("folder/file")],
         [entry("hard", tarfile.LNKTYPE, "absent")],
+        [entry("a"), entry("a/b")],
+        [entry("a"), entry("hard", tarfile.LNKTYPE, "a"), entry("hard/b/c")],
     ],
 )
 def test_an_archive_that_leaves_the_workspace_is_refused(entries: list[tarfile.TarInfo]) -> None:
@@ -202,3 +204,28 @@ def test_the_workspace_verb_fills_a_folder(tmp_path: Path) -> None:
     failed = subprocess.run(argv, env=environment, check=False, timeout=30, capture_output=True)
     assert failed.returncode == 2
     assert json.loads((tmp_path / "log").read_text())["reason"] == "WorkspaceUnreachable"
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [entry("a"), entry("a/b")],
+        [entry("d", tarfile.DIRTYPE), entry("d/file"), entry("d", tarfile.SYMTYPE, "other")],
+    ],
+)
+def test_the_workspace_verb_names_an_archive_that_contradicts_itself(
+    tmp_path: Path, entries: list[tarfile.TarInfo]
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/files.tar.gz").write_bytes(archive(*entries).getvalue())
+    environment = {
+        **os.environ,
+        "DSPY_AGENT_WORKSPACE": json.dumps({"configMapRef": {"name": "c"}}),
+        "DSPY_AGENT_WORKSPACE_SOURCE": str(tmp_path / "config"),
+        "DSPY_AGENT_TERMINATION_LOG": str(tmp_path / "log"),
+    }
+    argv = [sys.executable, "-m", "dspy_agent.cli", "workspace", "--into", str(tmp_path / "out")]
+    failed = subprocess.run(argv, env=environment, check=False, timeout=30, capture_output=True, text=True)
+    assert failed.returncode == 2
+    assert "Traceback" not in failed.stderr
+    assert json.loads((tmp_path / "log").read_text())["reason"] == "WorkspaceInvalid"

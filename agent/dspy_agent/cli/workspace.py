@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dspy_agent.clients.reddb import BlobClient
 from dspy_agent.core.outcome import Outcome
-from dspy_agent.errors import SessionError, SettingsError
+from dspy_agent.errors import SessionError, SettingsError, WorkspaceInvalid
 from dspy_agent.sources.fetch import Places, fetch
 
 
@@ -35,10 +35,14 @@ def _materialise(into: Path) -> None:
     source, packed = fetch(_workspace(), _places())
     into.mkdir(parents=True, exist_ok=True)
     # Every entry was checked while packing: none leaves the folder.
-    with packed.archive, tarfile.open(fileobj=packed.archive) as tar:
-        for info in tar:
-            # As this user, who may differ from whoever the archive was made by.
-            tar.extract(info, into, set_attrs=not info.issym(), numeric_owner=True)
+    try:
+        # Level 2: what cannot be extracted is an error, which tarfile else passes over.
+        with packed.archive, tarfile.open(fileobj=packed.archive, errorlevel=2) as tar:
+            for info in tar:
+                # As this user, who may differ from whoever the archive was made by.
+                tar.extract(info, into, set_attrs=not info.issym(), numeric_owner=True)
+    except (OSError, tarfile.TarError) as error:
+        raise WorkspaceInvalid(f"The workspace from {source} cannot be unpacked: {error}.") from error
     print(f"workspace ready from {source}: {packed.files} files, {packed.bytes} bytes")
 
 
