@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 
 from tools.common.cli import exit_status
 from tools.common.paths import REPOSITORY, tool
@@ -43,7 +44,7 @@ def demo(example: str, progress: Progress, *, install_only: bool) -> None:
     cluster_tool_live("up", "--name", CLUSTER)
     kubeconfig = install(CLUSTER, progress)
     outcome = None if install_only else repair(kubeconfig, example, progress)
-    tell_what_next(kubeconfig, example)
+    tell_what_next(kubeconfig, None if install_only else example)
     if outcome not in (None, "Solved"):
         raise ToolError(f"The session ended {outcome}: its events above say why.")
 
@@ -79,17 +80,25 @@ def show(kubeconfig: Path, session: str) -> None:
     subprocess.run(command, env=environment, check=True, timeout=60)
 
 
-def tell_what_next(kubeconfig: Path, example: str) -> None:
+def tell_what_next(kubeconfig: Path, example: str | None) -> None:
+    """Commands to paste; `example` is the session's name, if there is one."""
     print(f"""
 The cluster stays up. To look around:
 
-  export KUBECONFIG={kubeconfig} PATH={tool("kubectl").parent}:$PATH
+  export KUBECONFIG={quote(str(kubeconfig))} PATH={quote(str(tool("kubectl").parent))}:$PATH:{quote(str(PYTHON.parent))}
   kubectl get ags,envt,agp,tjob -A
   kubectl explain agentsession.spec
-  kubectl -n {DEMO_NAMESPACE} describe agentsession {example}
-  kubectl -n {NAMESPACE} get pods
+  kubectl -n {NAMESPACE} get pods{looking_at(example)}
 
 To remove it all: make cluster-down""")
+
+
+def looking_at(session: str | None) -> str:
+    if session is None:
+        return ""
+    return f"""
+  kubectl -n {DEMO_NAMESPACE} describe agentsession {session}
+  dspy-agent session-show {session} --namespace {DEMO_NAMESPACE}"""
 
 
 def kubectl(kubeconfig: Path, *words: str, stdin: bytes | None = None) -> str:

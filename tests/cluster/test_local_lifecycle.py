@@ -12,11 +12,11 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.conftest import Up, tool
 from tools.cluster.kubectl import kubectl
 from tools.cluster.local import cgroups
 from tools.cluster.local.layout import Layout
@@ -147,31 +147,6 @@ def wait_for_all(pid_namespace: str) -> None:
     while remaining := processes_in(pid_namespace):
         for pid in remaining:
             wait_for_end(pid)
-
-
-def tool(*arguments: str) -> str:
-    return run([sys.executable, "-m", "tools.cluster", *arguments], cwd=paths.REPOSITORY, timeout_seconds=180)
-
-
-Up = Callable[[str], Cluster]
-
-
-@pytest.fixture
-def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
-    """Bring clusters up by name; they are removed afterwards, whatever happened."""
-    verdict = LocalProvider().verdict()
-    assert verdict.usable, verdict.reason
-    monkeypatch.setenv("DSPY_STATE", str(tmp_path))
-    names = []
-
-    def bring_up(name: str) -> Cluster:
-        names.append(name)
-        tool("up", "--name", name, "--provider", "local")
-        return Cluster(name, tmp_path / name)
-
-    yield bring_up
-    for name in names:
-        tool("down", "--name", name)
 
 
 def test_a_cluster_runs_pods_and_leaves_nothing(up: Up) -> None:
