@@ -2,13 +2,15 @@
 
 A follower reads the Lease and takes it over when it has not changed for its whole duration *by the follower's own
 clock*: clocks of different machines are never compared. Every write carries the resourceVersion that was read, so of
-two replicas that try at once one gets a conflict. The leader renews three times per duration and gives up, before
-anybody can have taken over, when it has not managed to for two thirds of it.
+two replicas that try at once one gets a conflict. The leader renews three times per duration, tries again soon where
+that fails, and gives up, before anybody can have taken over, when it has not managed to for two thirds of it: none of
+its attempts and pauses lasts beyond that moment.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,19 +75,21 @@ class Elector:
     async def run(self) -> None:
         """Acquires, then renews for ever. Raises LeaseLostError once leadership is no longer certain."""
         while True:
+            pause_s = self.poll_s
             try:
-                async with asyncio.timeout(self.renew_s):
+                async with asyncio.timeout(min(self.renew_s, self._left_s())):
                     held = await self.attempt()
             except (errors.ClusterError, TimeoutError) as error:
                 self._give_up_when_late(error)
             else:
                 if held:
                     self.leading.set()
+                    pause_s = self.renew_s
                 elif self.leading.is_set():
                     raise errors.LeaseLostError(
                         f"another replica holds the lease {self._namespace}/{self._name}"
                     )
-            await asyncio.sleep(self.renew_s if self.leading.is_set() else self.poll_s)
+            await asyncio.sleep(min(pause_s, self._left_s()))
 
     async def attempt(self) -> bool:
         """One try to take or renew the Lease. True where it is ours afterwards."""
@@ -108,12 +112,18 @@ class Elector:
             lease["spec"].update(holderIdentity="", renewTime=self._timestamp())
             await self._client.replace_lease(lease)
 
-    def _give_up_when_late(self, error: Exception) -> None:
+    def _left_s(self) -> float:
+        """Seconds until a leader has to have renewed the Lease; without end for a follower."""
         if not self.leading.is_set() or self._renewed_at_s is None:
+            return math.inf
+        return max(0.0, self._renewed_at_s + self._duration_s * 2 / 3 - self._clock())
+
+    def _give_up_when_late(self, error: Exception) -> None:
+        if self._left_s() > 0:
             return
-        if self._clock() - self._renewed_at_s > self._duration_s * 2 / 3 - self.renew_s / 2:
-            self.leading.clear()
-            raise errors.LeaseLostError(f"the lease could not be renewed in time: {error}") from error
+        self.leading.clear()
+        said = str(error) or "the apiserver does not answer"
+        raise errors.LeaseLostError(f"the lease could not be renewed in time: {said}") from error
 
     def _observe(self, lease: Object) -> None:
         if self._seen is None or _version(self._seen.lease) != _version(lease):

@@ -6,13 +6,16 @@ kopf lists again after a broken watch but does not tell what is no longer in the
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
-from dspy_operator import names
+from dspy_operator import errors, names
 from dspy_operator.handlers import Enqueue, on_object, on_pod
 from dspy_operator.reconcile.context import Context
 from dspy_operator.store import PODS, Object
+
+logger = logging.getLogger(__name__)
 
 PERIOD_S = 600.0
 
@@ -23,12 +26,18 @@ class Lister(Protocol):
     def metadata(self, plural: str, namespace: str | None, selector: str = "") -> AsyncIterator[Object]: ...
 
 
-async def keep(ctx: Context, lister: Lister, namespaces: Sequence[str], enqueue: Enqueue) -> None:
-    """Compares every PERIOD_S, for ever. Reads metadata only, page by page; writes nothing."""
+async def keep(
+    ctx: Context, lister: Lister, namespaces: Sequence[str], enqueue: Enqueue, period_s: float = PERIOD_S
+) -> None:
+    """Compares every `period_s`, for ever. Reads metadata only, page by page; writes nothing."""
     while True:
-        await asyncio.sleep(PERIOD_S)
+        await asyncio.sleep(period_s)
         for plural in (*names.KINDS, PODS):
-            await once(ctx, lister, plural, namespaces, enqueue)
+            try:
+                await once(ctx, lister, plural, namespaces, enqueue)
+            except errors.ClusterError as error:
+                # A list that broke off proves nothing of what it lacks, and the next one comes soon enough.
+                logger.warning("resync left out", extra={"resource": plural, "error": str(error)})
 
 
 async def once(

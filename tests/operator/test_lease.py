@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import itertools
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -18,10 +20,14 @@ class FakeLeases:
     def __init__(self) -> None:
         self.lease: Object | None = None
         self.failing = False
+        self.hang: Callable[[], None] | None = None  # called by a request that is never answered
         self._versions = itertools.count(1)
 
     async def get_lease(self, namespace: str, name: str) -> Object:
         self._maybe_fail()
+        if self.hang is not None:
+            self.hang()
+            await asyncio.Event().wait()
         if self.lease is None:
             raise errors.NotFoundError("no lease", 404)
         return copy.deepcopy(self.lease)
@@ -161,6 +167,25 @@ async def test_a_leader_that_cannot_renew_gives_up_before_others_may_take_over()
     leases.failing = True
     clock.seconds = 0.025
     with pytest.raises(errors.LeaseLostError, match="could not be renewed"):
+        await leader.run()
+    assert not leader.leading.is_set()
+
+
+@pytest.mark.timeout(
+    5
+)  # an attempt bounded by itself alone would hang for a third of the duration: ten seconds
+async def test_a_leader_whose_last_attempt_hangs_gives_up_before_others_may_take_over() -> None:
+    leases, clock = FakeLeases(), Clock()
+    leader = elector(leases, "a", clock)
+    await leader.attempt()
+    leader.leading.set()
+    clock.seconds = 19.99
+
+    def until_two_thirds() -> None:
+        clock.seconds = 20
+
+    leases.hang = until_two_thirds
+    with pytest.raises(errors.LeaseLostError, match="does not answer"):
         await leader.run()
     assert not leader.leading.is_set()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from dspy_operator import names, resync
+import pytest
+from dspy_operator import errors, names, resync
 from dspy_operator.names import Key
 from dspy_operator.reconcile.context import ClusterClient, Context
 from dspy_operator.reconcile.start import note_loss
@@ -97,6 +100,39 @@ class FakeLister:
     async def metadata(self, plural: str, namespace: str | None, selector: str = "") -> AsyncIterator[Object]:
         for item in self.items:
             yield item
+
+
+class FailingLister:
+    """An apiserver in trouble; tells when each kind was asked for twice."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.twice = asyncio.Event()
+
+    async def metadata(self, plural: str, namespace: str | None, selector: str = "") -> AsyncIterator[Object]:
+        self.asked[plural] += 1
+        if set(self.asked) == {*names.KINDS, PODS} and min(self.asked.values()) > 1:
+            self.twice.set()
+        yield seen(5)
+        raise errors.ClusterError("the provided continue parameter is too old", 410)
+
+
+async def test_resync_outlives_an_apiserver_in_trouble(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, lister = Store(), FailingLister()
+    store.put(PODS, builders.pod())
+
+    async def enqueue(key: Key) -> None:
+        raise AssertionError(f"{key} was taken for deleted")
+
+    keeper = asyncio.create_task(resync.keep(context(tmp_path, store), lister, (), enqueue, period_s=0))
+    await lister.twice.wait()
+    keeper.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeper
+    assert len(store.pods_of(builders.UID)) == 1
+    assert {record.__dict__["resource"] for record in caplog.records} == {*names.KINDS, PODS}
 
 
 async def test_resync_forgets_what_a_broken_watch_hid(tmp_path: Path) -> None:
