@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dspy_operator import names
 from dspy_operator.desired import pod_parts as parts
+from dspy_operator.desired import runner_env
 from dspy_operator.settings import Settings
 from dspy_operator.store import Object
 from dspy_operator.tokens import scoped_token
 
 DEFAULT_TIMEOUT_S = 600
-START_DEADLINE_S = 300  # for a pod to begin: scheduling, images
+START_DEADLINE_S = 300  # for a pod on its node to begin, and between two of its containers: images
 OVERRUN_S = 60  # for the runner to end a command after its timeout
 _FETCH_S = 600  # for a workspace to be fetched and unpacked
 _RESULT_LIMIT_BYTES = 4096  # what the kubelet keeps of a termination message
@@ -29,17 +30,17 @@ def envtask_pod(task: Object, settings: Settings, master_token: bytes, attempt: 
     spec["initContainers"] = _init_containers(task, template, settings, master_token)
     spec["containers"] = [_task(task, template, settings)]
     spec["volumes"] = _volumes(task)
-    spec["activeDeadlineSeconds"] = _active_deadline_s(task)
+    spec["activeDeadlineSeconds"] = _active_deadline_s(task, len(spec["initContainers"]) + 1)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
 
-def _active_deadline_s(task: Object) -> int:
+def _active_deadline_s(task: Object, containers: int) -> int:
     """A backup for when the operator is away: it ends what overruns long before. Counted from the pod's start."""
     spec = task["spec"]
     setup = spec.get("workspace", {}).get("setup")
     setup_s = setup.get("timeoutSeconds", DEFAULT_TIMEOUT_S) if setup else 0
-    deadline: int = spec.get("timeoutSeconds", DEFAULT_TIMEOUT_S) + setup_s + _FETCH_S + START_DEADLINE_S
-    return deadline + 2 * OVERRUN_S
+    works_s: int = spec.get("timeoutSeconds", DEFAULT_TIMEOUT_S) + setup_s + _FETCH_S
+    return works_s + containers * START_DEADLINE_S + 2 * OVERRUN_S
 
 
 def _init_containers(task: Object, template: Object, settings: Settings, master_token: bytes) -> list[Object]:
@@ -101,6 +102,7 @@ def _one_shot(task: Object, template: Object, settings: Settings, name: str, req
     container = parts.user_container(settings, name, task["spec"], template)
     # A command has the network where the runner may give it and the request asks for it: the spec decides both.
     request = {**request, "network": parts.egress(task["spec"]) == "allow"}
+    container["env"] = [*container.get("env", []), *runner_env.of_run(container["resources"])]
     container["command"] = [
         parts.RUNNER,
         "run",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dspy_operator import names
 from dspy_operator.desired import pod_parts as parts
+from dspy_operator.desired import runner_env
 from dspy_operator.settings import Settings
 from dspy_operator.store import Object
 from dspy_operator.tokens import scoped_token
@@ -42,7 +43,7 @@ def _runner(session: Object, template: Object, settings: Settings) -> Object:
         parts.RUNNER,
         "serve",
         "--listen",
-        f"0.0.0.0:{RUNNER_PORT}",
+        f"127.0.0.1:{RUNNER_PORT}",  # the pod's own: nobody but the agent beside it has anything to ask
         "--token-file",
         parts.TOKEN_FILE,
         "--workspace",
@@ -52,7 +53,7 @@ def _runner(session: Object, template: Object, settings: Settings) -> Object:
         "--network",
         parts.egress(session["spec"]),
     ]
-    container["ports"] = [{"name": "runner", "containerPort": RUNNER_PORT}]
+    container["env"] = [*container.get("env", []), *runner_env.of_serve(container["resources"])]
     container["volumeMounts"] = [
         parts.mount("bin", parts.BIN, read_only=True),
         parts.mount("token", "/dspy/token", read_only=True),
@@ -71,6 +72,7 @@ def _agent(session: Object, workspace: Object, settings: Settings, master_token:
     container["readinessProbe"] = {
         "httpGet": {"path": "/readyz", "port": "agent"},
         "periodSeconds": 1,
+        "timeoutSeconds": 3,  # an agent at work may be slow to answer
         "failureThreshold": 3,
     }
     container["resources"] = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
