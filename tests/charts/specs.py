@@ -177,6 +177,15 @@ REFUSED: list[tuple[str, Spec, str]] = [
     ("AgentSession", {"env": [{"name": "A"}, {"name": "A"}]}, "Duplicate value"),
     ("AgentSession", {"env": [{"name": "1A"}]}, "should match"),
     ("AgentSession", {"envFrom": [{"prefix": "A_"}]}, "set exactly one of secretRef and configMapRef"),
+    *(
+        (
+            kind,
+            {**MINIMAL[kind], "envFrom": [{"prefix": prefix, "secretRef": {"name": "s"}}]},
+            "names that begin with DSPY_ or RUNNER_ are reserved",
+        )
+        for kind in ("AgentSession", "EnvTask")
+        for prefix in ("RUNNER_", "DSPY_AGENT_")
+    ),
     ("AgentSession", {"template": {"runAsUser": 0}}, "should be greater than or equal to 1"),
     ("AgentSession", {"template": {"image": "--privileged"}}, "should match"),
     ("AgentSession", {"template": {"podSpec": {}}}, "unknown field"),

@@ -42,7 +42,9 @@ def owner(name: str, status: Object | None = None, /, **spec: Any) -> Object:
     return {"metadata": metadata, "spec": spec, "status": status or {}}
 
 
-def pod(*, attempt: int = 1, created: str = "2026-01-01T00:00:00Z", **status: Any) -> Object:
+def pod(
+    *, attempt: int = 1, created: str = "2026-01-01T00:00:00Z", node: str | None = None, **status: Any
+) -> Object:
     """A pod of `owner`, as the store keeps it."""
     reference = {
         "apiVersion": "dspyagent.io/v1alpha1",
@@ -60,4 +62,4 @@ def pod(*, attempt: int = 1, created: str = "2026-01-01T00:00:00Z", **status: An
         "annotations": {"dspyagent.io/attempt": str(attempt)},
         "ownerReferences": [reference],
     }
-    return {"metadata": metadata, "spec": {"nodeName": None}, "status": {"phase": "Pending", **status}}
+    return {"metadata": metadata, "spec": {"nodeName": node}, "status": {"phase": "Pending", **status}}

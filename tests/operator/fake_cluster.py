@@ -10,7 +10,10 @@ from dspy_operator.store import Object
 
 
 class FakeCluster:
-    """Implements reconcile.context.ClusterClient. `failing` makes every write fail as an apiserver in trouble does."""
+    """Implements reconcile.context.ClusterClient. `failing` makes every write fail as an apiserver in trouble does.
+
+    `refusing_events`: Events are refused as by a quota. `config_maps`: keys by name; there are no Secrets to be read.
+    """
 
     def __init__(self) -> None:
         self.pods: dict[str, Object] = {}
@@ -18,7 +21,9 @@ class FakeCluster:
         self.statuses: list[Object] = []
         self.deleted: list[str] = []
         self.events: list[Object] = []
+        self.config_maps: dict[str, frozenset[str]] = {}
         self.failing = False
+        self.refusing_events = False
         self._versions = itertools.count(100)
 
     async def create_pod(self, manifest: Object) -> Object:
@@ -60,10 +65,14 @@ class FakeCluster:
         raise errors.ForbiddenError("secrets are not for operators", 403)
 
     async def keys_in_config_map(self, namespace: str, name: str) -> frozenset[str]:
-        raise errors.NotFoundError(name, 404)
+        if name not in self.config_maps:
+            raise errors.NotFoundError(name, 404)
+        return self.config_maps[name]
 
     async def create_event(self, event: Object) -> None:
         self._maybe_fail()
+        if self.refusing_events:
+            raise errors.ForbiddenError("exceeded quota: events", 403)
         self.events.append(event)
 
     def _maybe_fail(self) -> None:

@@ -32,6 +32,12 @@ def waiting(name: str, reason: str, message: str = "", **more: Any) -> Object:
     return {**IMAGE, "name": name, "ready": False, "started": False, "state": state, **more}
 
 
+def ended_at(at: str, status: Object) -> Object:
+    """The status of a container that ended, at that time."""
+    status["state"]["terminated"]["finishedAt"] = at
+    return status
+
+
 def terminated(name: str, exit_code: int, message: str = "", reason: str = "", **more: Any) -> Object:
     reason = reason or ("Completed" if exit_code == 0 else "Error")
     ended = {

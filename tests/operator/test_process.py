@@ -54,7 +54,8 @@ def test_pod_lost_while_the_operator_is_dead(
     operator.start()
     kubelet.start("fix")
     kubelet.finish("fix", report())
-    kube.until_condition("agentsessions", "fix", "Finished", "CheckPassed")
+    session = kube.until_condition("agentsessions", "fix", "Finished", "CheckPassed")
+    assert session["status"]["attempts"] == 2
 
 
 def test_task_attempts_survive_a_kill(kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess) -> None:

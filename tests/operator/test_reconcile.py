@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dspy_operator import errors, names
@@ -35,11 +36,34 @@ class World:
         """What a restart does: everything that was only in memory is gone, nothing is listed yet."""
         self.ctx = Context(self.ctx.settings, self.cluster, Store(), lambda: self.time)
 
-    def status(self, key: Key) -> Object:
+    def restart(self, key: Key) -> None:
+        """A restart after which that one object is listed, and neither its pods nor anything else."""
+        seen = self.seen(key)
+        self.forget()
+        self.ctx.store.put(key.plural, seen)
+
+    def seen(self, key: Key) -> Object:
         seen = self.ctx.store.get(key)
         assert seen is not None
-        status: Object = seen["status"]
+        return seen
+
+    def status(self, key: Key) -> Object:
+        status: Object = self.seen(key)["status"]
         return status
+
+    def watch_pod(self, name: str, **status: Any) -> None:
+        """The kubelet changed that pod, and the watch shows it."""
+        pod = self.cluster.pods[name]
+        pod["metadata"]["resourceVersion"] = str(int(pod["metadata"]["resourceVersion"]) + 1000)
+        pod["status"].update(status)
+        self.ctx.store.put(PODS, pod)
+
+    def lose_pod(self, name: str, *, unseen: bool = False) -> None:
+        """The pod is gone from the cluster; `unseen`: no watch shows it go."""
+        pod = self.cluster.pods.pop(name)
+        if not unseen:
+            note_loss(self.ctx, pod)
+            self.ctx.store.remove(PODS, pod)
 
 
 @pytest.fixture
@@ -51,10 +75,7 @@ async def test_task_that_is_listed_before_its_pods_is_not_run_again(world: World
     """After a restart the watch of tasks came first, the pod looked lost, and the command ran twice."""
     world.ctx.store.put(names.ENV_TASKS, builders.owner("run", command=["true"]))
     await envtask.reconcile(world.ctx, TASK)
-    task = world.ctx.store.get(TASK)
-    assert task is not None
-    world.forget()
-    world.ctx.store.put(names.ENV_TASKS, task)
+    world.restart(TASK)
     await envtask.reconcile(world.ctx, TASK)
     assert world.cluster.created == ["run-1"]
     assert world.status(TASK)["active"] == 1
@@ -80,7 +101,7 @@ async def give_up(world: World, **last_seen: object) -> None:
 
 
 async def test_task_whose_pod_never_started_is_tried_again(world: World) -> None:
-    await give_up(world)
+    await give_up(world, phase="Failed")
     assert world.status(TASK)["pending"] == 1
     assert "no such image" in str(find({"status": world.status(TASK)}, "Reconciling"))
     world.time += timedelta(seconds=11)
@@ -94,14 +115,18 @@ async def test_task_that_starts_while_it_is_given_up_is_not_run_again(world: Wor
     assert world.cluster.created == ["run-1"]
 
 
+async def test_task_whose_pod_was_removed_by_force_is_not_run_again(world: World) -> None:
+    """A pod that waited went without its kubelet's word: on a node that was cut off the command may have begun."""
+    await give_up(world)
+    assert (world.status(TASK)["phase"], world.status(TASK)["reason"]) == ("Failed", "InfraError")
+    assert world.cluster.created == ["run-1"]
+
+
 async def test_task_whose_pod_went_unseen_is_not_run_again(world: World) -> None:
     world.ctx.store.put(names.ENV_TASKS, builders.owner("run", command=["true"]))
     await envtask.reconcile(world.ctx, TASK)
-    task = world.ctx.store.get(TASK)
-    assert task is not None
-    world.forget()
-    world.cluster.pods.clear()
-    world.ctx.store.put(names.ENV_TASKS, task)
+    world.lose_pod("run-1", unseen=True)
+    world.restart(TASK)
     await envtask.reconcile(world.ctx, TASK)
     assert "while no operator looked" in world.status(TASK)["message"]
     assert world.cluster.created == ["run-1"]
@@ -110,13 +135,39 @@ async def test_task_whose_pod_went_unseen_is_not_run_again(world: World) -> None
 async def test_session_that_is_listed_before_its_pod_keeps_it(world: World) -> None:
     world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
     await agentsession.reconcile(world.ctx, SESSION)
-    session = world.ctx.store.get(SESSION)
-    assert session is not None
-    world.forget()
-    world.ctx.store.put(names.AGENT_SESSIONS, session)
+    world.restart(SESSION)
     await agentsession.reconcile(world.ctx, SESSION)
     assert world.cluster.created == ["fix"]
     assert len(world.cluster.statuses) == 1
+
+
+async def get_ready(world: World, **spec: Any) -> None:
+    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix", **spec))
+    await agentsession.reconcile(world.ctx, SESSION)
+    world.watch_pod("fix", conditions=[pod_condition("PodScheduled", "True"), pod_condition("Ready", "True")])
+    await agentsession.reconcile(world.ctx, SESSION)
+    assert world.status(SESSION)["phase"] == "Running"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"poolRef": {"name": "warm"}}, {"envFrom": [{"configMapRef": {"name": "data"}}]}],
+    ids=["pool", "config map"],
+)
+async def test_session_at_work_needs_nothing_that_its_start_needed(world: World, spec: Object) -> None:
+    """After a restart a session came before its pod, and was called Stalled for the lack of what only a start needs."""
+    pool = builders.owner("warm", template={})
+    pool["metadata"]["uid"] = "pool"
+    world.ctx.store.put(names.AGENT_POOLS, pool)
+    world.cluster.config_maps["data"] = frozenset()
+    await get_ready(world, **spec)
+    written = len(world.cluster.statuses)
+    world.cluster.config_maps.clear()
+    world.restart(SESSION)
+    await agentsession.reconcile(world.ctx, SESSION)
+    assert len(world.cluster.statuses) == written
+    assert world.cluster.events == []
+    assert world.cluster.created == ["fix"]
 
 
 async def test_killed_between_the_pod_and_the_status(world: World) -> None:
@@ -133,14 +184,15 @@ async def test_killed_between_the_pod_and_the_status(world: World) -> None:
     assert world.status(TASK)["attempts"] == 1
 
 
-async def test_session_gives_up_after_too_many_lost_pods(world: World) -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_session_gives_up_after_too_many_lost_pods(world: World, *, restarted: bool) -> None:
     world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix", task={"prompt": "x"}))
     for _ in range(7):
         await agentsession.reconcile(world.ctx, SESSION)
-        pod = world.cluster.pods.pop("fix")
-        note_loss(world.ctx, pod)
-        world.ctx.store.remove(PODS, pod)
+        world.lose_pod("fix")
         world.time += timedelta(minutes=2)
+        if restarted:
+            world.restart(SESSION)
     await agentsession.reconcile(world.ctx, SESSION)
     finished = find({"status": world.status(SESSION)}, "Finished")
     assert finished is not None
@@ -154,10 +206,7 @@ async def test_lost_pods_follow_each_other_ever_more_slowly(world: World) -> Non
     pauses = []
     for _ in range(4):
         await agentsession.reconcile(world.ctx, SESSION)
-        pod = world.cluster.pods["fix"]
-        world.cluster.pods.clear()
-        note_loss(world.ctx, pod)
-        world.ctx.store.remove(PODS, pod)
+        world.lose_pod("fix")
         wait_s = await agentsession.reconcile(world.ctx, SESSION)
         pauses.append(0.0 if "fix" in world.cluster.pods else wait_s)
         world.time += timedelta(seconds=pauses[-1] or 0)
@@ -167,10 +216,7 @@ async def test_lost_pods_follow_each_other_ever_more_slowly(world: World) -> Non
 async def test_small_news_wait_for_company(world: World) -> None:
     world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
     await agentsession.reconcile(world.ctx, SESSION)
-    pod = world.cluster.pods["fix"]
-    pod["metadata"]["resourceVersion"] = "1000"
-    pod["status"]["conditions"] = [pod_condition("PodScheduled", "True")]
-    world.ctx.store.put(PODS, pod)
+    world.watch_pod("fix", conditions=[pod_condition("PodScheduled", "True")])
     assert await agentsession.reconcile(world.ctx, SESSION) == 5
     assert len(world.cluster.statuses) == 1
     world.time += timedelta(seconds=5)
@@ -206,3 +252,13 @@ async def test_stalled_again_for_the_same_reason_is_told_once(world: World) -> N
         assert await agentsession.reconcile(world.ctx, SESSION) == 10
     assert [event["reason"] for event in world.cluster.events] == ["ConfigMapNotFound"]
     assert len(world.cluster.statuses) == 1
+
+
+async def test_refused_event_does_not_keep_the_status_back(world: World) -> None:
+    world.cluster.refusing_events = True
+    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix", poolRef={"name": "absent"}))
+    await agentsession.reconcile(world.ctx, SESSION)
+    stalled = find({"status": world.status(SESSION)}, "Stalled")
+    assert stalled is not None
+    assert (stalled["status"], stalled["reason"]) == ("True", "PoolNotFound")
+    assert world.cluster.events == []

@@ -26,6 +26,9 @@ def test_solved_in_four_writes(kube: Kube, kubelet: FakeKubelet, operator: Opera
     solve(kube)
     kube.until_condition("agentsessions", "fix", "Reconciling")
     ready(kube, kubelet)
+    at_work = kube.get("agentsessions", "fix")
+    assert at_work is not None
+    assert at_work["status"]["endpoint"] == "http://10.0.0.7:9000"
     kubelet.finish("fix", report())
     session = kube.until_condition("agentsessions", "fix", "Finished", "CheckPassed")
 
@@ -35,7 +38,8 @@ def test_solved_in_four_writes(kube: Kube, kubelet: FakeKubelet, operator: Opera
     assert status["nodeName"] == "node-1"
     assert status["launchType"] == "Cold"
     assert status["policy"] == "Search"
-    assert status["endpoint"] == "http://10.0.0.7:9000"
+    assert status["attempts"] == 1
+    assert "endpoint" not in status
     assert status["observedGeneration"] == session["metadata"]["generation"]
     assert status["result"] == {
         "outcome": "Solved",
@@ -183,3 +187,12 @@ def test_pod_carries_the_session_unchanged(
     token = next(v["value"] for v in agent["env"] if v["name"] == "DSPY_AGENT_REDDB_TOKEN")
     prefix = base64.urlsafe_b64decode(token.split(".")[1] + "==").decode()
     assert prefix.startswith(f"session/{kube.namespace}/raw/")
+
+
+def test_pod_without_a_memory_limit_takes_the_nodes(
+    kube: Kube, kubelet: FakeKubelet, operator: OperatorProcess
+) -> None:
+    kube.session("large", template={"resources": {"requests": {"memory": "1Gi"}}})
+    runner = kubelet.pod("large")["spec"]["initContainers"][1]
+    limit = next(each for each in runner["env"] if each["name"] == "RUNNER_MAX_MEMORY_BYTES")
+    assert limit["valueFrom"]["resourceFieldRef"]["resource"] == "limits.memory"

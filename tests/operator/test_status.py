@@ -15,12 +15,21 @@ from dspy_operator.status.envtask_fields import result_fields
 from dspy_operator.status.outcome import Kind, Outcome, Progress
 from dspy_operator.status.session_fields import status_fields
 from dspy_operator.status.session_view import Finish, finished
+from dspy_operator.status.session_view import waiting as between_pods
 from dspy_operator.store import Object
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.operator import builders
-from tests.operator.fake_kubelet import pod_condition, report, result, running, terminated, waiting
+from tests.operator.fake_kubelet import (
+    ended_at,
+    pod_condition,
+    report,
+    result,
+    running,
+    terminated,
+    waiting,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TASK = {"prompt": "fix", "check": {"command": ["true"]}}
@@ -102,6 +111,39 @@ def test_ready_deadline_is_reckoned_from_the_pod() -> None:
     assert (stalled.status, stalled.reason) == ("True", "ReadyDeadlineExceeded")
 
 
+HOUR = START + timedelta(hours=1)
+AN_HOUR_LATER = "2026-01-01T01:00:00Z"
+WORKING = {"name": "agent", "started": True, "state": {"running": {"startedAt": "2026-01-01T00:00:05Z"}}}
+
+
+def test_ready_deadline_begins_anew_where_the_pod_stops_being_ready() -> None:
+    words = "containers with unready status: [agent]"
+    unready = pod_condition("Ready", "False", message=words, lastTransitionTime=AN_HOUR_LATER)
+    pod = builders.pod(node="n", conditions=[SCHEDULED, unready], containerStatuses=[WORKING])
+    view = session.observe(SESSION, pod, HOUR + timedelta(seconds=1))
+    assert told(view)["Reconciling"] == ("True", "PodUnready")
+    assert told(view)["Stalled"] == ("False", "NotStalled")
+    assert view.look_again_s == 599
+    view = session.observe(SESSION, pod, HOUR + timedelta(seconds=600))
+    stalled = next(condition for condition in view.conditions if condition.type == "Stalled")
+    assert (stalled.status, stalled.reason) == ("True", "ReadyDeadlineExceeded")
+    assert words in stalled.message
+
+
+def test_ready_deadline_begins_anew_where_the_pod_is_deleted() -> None:
+    pod = builders.pod(node="n", conditions=READY, containerStatuses=[WORKING])
+    pod["metadata"]["deletionTimestamp"] = AN_HOUR_LATER
+    view = session.observe(SESSION, pod, HOUR)
+    assert told(view)["Reconciling"] == ("True", "PodTerminating")
+
+
+def test_pod_that_was_never_ready_is_not_called_unready() -> None:
+    unready = pod_condition("Ready", "False", lastTransitionTime="2026-01-01T00:00:01Z")
+    pod = builders.pod(node="n", conditions=[SCHEDULED, unready], containerStatuses=[WORKING])
+    view = session.observe(SESSION, pod, START + timedelta(seconds=30))
+    assert told(view)["Reconciling"] == ("True", "PodStarting")
+
+
 def test_error_before_the_workspace_is_not_called_prepared() -> None:
     failed = json.dumps(report(outcome="Error", reason="SetupFailed", message="pip failed"))
     view = session.observe(SESSION, builders.pod(containerStatuses=[terminated("agent", 0, failed)]), START)
@@ -155,6 +197,44 @@ def test_times_stay_as_first_written() -> None:
     assert (status["startTime"], status["readyTime"]) == (stored["startTime"], stored["readyTime"])
 
 
+def known(**status: Any) -> Object:
+    """A session whose first pod was ready on node n."""
+    ready = {"podName": "fix", "nodeName": "n", "endpoint": "http://10.0.0.7:9000", "launchType": "Cold"}
+    return builders.owner("fix", {**ready, "attempts": 1, **status}, task=TASK)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        between_pods("PodLost", "evicted", None),
+        session.observe(SESSION, builders.pod(podIP="10.0.0.7", node="n"), START),
+        finished(SESSION, Finish("InfraError", "lost", "Error"), None),
+        finished(
+            SESSION,
+            Finish("ShutdownTimeReached", "over", "Unsolved"),
+            builders.pod(podIP="10.0.0.7", node="n", conditions=READY),
+        ),
+    ],
+    ids=["lost", "unready", "ended without a pod", "ended while ready"],
+)
+def test_endpoint_is_told_of_a_ready_agent_only(view: session.View) -> None:
+    status = status_fields(known(), view, START)
+    assert "endpoint" not in status
+    assert (status["podName"], status["nodeName"], status["launchType"]) == ("fix", "n", "Cold")
+
+
+def test_endpoint_of_a_ready_agent() -> None:
+    for address, host in (("10.0.0.7", "10.0.0.7"), ("fd00::7", "[fd00::7]")):
+        view = session.observe(SESSION, builders.pod(podIP=address, conditions=READY), START)
+        assert status_fields(SESSION, view, START)["endpoint"] == f"http://{host}:9000"
+
+
+def test_next_pod_is_not_on_the_node_of_the_lost_one() -> None:
+    status = status_fields(known(), session.observe(SESSION, builders.pod(attempt=2), START), START)
+    assert "nodeName" not in status
+    assert status["attempts"] == 2
+
+
 def test_merge_moves_transition_times_only_with_the_status() -> None:
     first = merge([], [Condition("Ready", "False", "A", "x")], 1, START)
     later = START + timedelta(minutes=1)
@@ -193,7 +273,7 @@ def judged(status: Any, now: datetime = START, **spec: Any) -> Outcome | Progres
 
 
 def test_task_that_never_starts_is_our_failure() -> None:
-    stuck = builders.pod(containerStatuses=[waiting("task", "ImagePullBackOff", "no such image")])
+    stuck = builders.pod(node="n", containerStatuses=[waiting("task", "ImagePullBackOff", "no such image")])
     waits = judged(stuck)
     assert isinstance(waits, Progress)
     assert (waits.reason, waits.look_again_s) == ("ImagePullFailed", 300)
@@ -204,10 +284,59 @@ def test_task_that_never_starts_is_our_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("container", "kind"), [(running, Kind.INTERRUPTED), (lambda name: waiting(name, "x"), Kind.NOT_STARTED)]
+    "status",
+    [
+        {"conditions": [pod_condition("PodScheduled", "True", lastTransitionTime="2026-01-01T00:06:40Z")]},
+        *(
+            {"initContainerStatuses": [ended_at("2026-01-01T00:06:40Z", terminated(name, 0))]}
+            for name in ("install-runner", "workspace", "setup")
+        ),
+    ],
+    ids=["scheduled", "install-runner", "workspace", "setup"],
 )
-def test_task_on_a_lost_node_is_our_failure(container: Any, kind: Kind) -> None:
-    pod = builders.pod(containerStatuses=[container("task")])
+def test_start_deadline_begins_anew_with_each_step(status: Object) -> None:
+    """Setup took longer than the start deadline, and the pod was given up the moment that it ended."""
+    pod = builders.pod(node="n", containerStatuses=[waiting("task", "PodInitializing")], **status)
+    waits = judged(pod, START + timedelta(seconds=401))
+    assert isinstance(waits, Progress)
+    assert waits.look_again_s == 299
+    ended = judged(pod, START + timedelta(seconds=700))
+    assert isinstance(ended, Outcome)
+    assert ended.kind is Kind.NOT_STARTED
+
+
+@pytest.mark.parametrize(
+    ("conditions", "reason", "words"),
+    [
+        ([], "PodStarting", "The pod waits for the scheduler."),
+        (
+            [pod_condition("PodScheduled", "False", reason="Unschedulable", message="0/3 nodes: no memory")],
+            "Unschedulable",
+            "0/3 nodes: no memory",
+        ),
+        (
+            [pod_condition("PodScheduled", "False", reason="SchedulingGated", message="gated by Kueue")],
+            "SchedulingGated",
+            "gated by Kueue",
+        ),
+    ],
+)
+def test_task_that_waits_for_room_goes_on_waiting(conditions: list[Object], reason: str, words: str) -> None:
+    waits = judged(builders.pod(conditions=conditions), START + timedelta(days=1))
+    assert waits == Progress("Pending", reason, words, None)
+
+
+@pytest.mark.parametrize(
+    ("node", "container", "kind"),
+    [
+        ("n", running, Kind.INTERRUPTED),
+        # The node's last word: cut off from the apiserver, its kubelet may have started the command since.
+        ("n", lambda name: waiting(name, "PodInitializing"), Kind.INTERRUPTED),
+        (None, lambda name: waiting(name, "PodInitializing"), Kind.NOT_STARTED),
+    ],
+)
+def test_task_on_a_lost_node_is_our_failure(node: str | None, container: Any, kind: Kind) -> None:
+    pod = builders.pod(node=node, containerStatuses=[container("task")])
     pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:30Z"
     assert isinstance(judged(pod), Progress)
     ended = judged(pod, START + timedelta(seconds=91))
@@ -266,6 +395,14 @@ DIED = result(exit_code=None, signal=9, reason="Signaled")
             },
         ),
         (Kind.INTERRUPTED, "InfraError", {"reason": "Evicted", "conditions": [INITIALISED]}),
+        (
+            Kind.INTERRUPTED,
+            "InfraError",
+            {
+                "conditions": [pod_condition("DisruptionTarget", "True", reason="DeletionByPodGC")],
+                "containerStatuses": [waiting("task", "PodInitializing")],
+            },
+        ),
         (Kind.COMMAND, "OOMKilled", {"containerStatuses": [terminated("task", 137, "", "OOMKilled")]}),
         (Kind.COMMAND, "Signaled", {"containerStatuses": [terminated("task", 137, json.dumps(DIED))]}),
         (

@@ -8,7 +8,7 @@ from dspy_operator.errors import StalledError
 from dspy_operator.names import Key
 from dspy_operator.reconcile import references, unsupported
 from dspy_operator.reconcile.context import Context, earliest, expire, write_status
-from dspy_operator.reconcile.start import create_pod, lost_pods, pause_s
+from dspy_operator.reconcile.start import create_pod, find_pod, lost_pods, pause_s
 from dspy_operator.status import pods
 from dspy_operator.status.conditions import is_true, merge, parse_time
 from dspy_operator.status.session import MAX_LOST_PODS, finish_of, observe
@@ -26,7 +26,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         return None
     if is_true(session, "Finished"):
         return await _after_the_end(ctx, session)
-    pod = _pod_of(ctx, session)
+    pod = _pod_of(ctx, session) or await _unseen_pod(ctx, session)
     try:
         seen = await _advance(ctx, session, pod)
     except StalledError as error:
@@ -45,7 +45,7 @@ async def _advance(ctx: Context, session: Object, pod: Object | None) -> View:
         ended = Finish("ShutdownTimeReached", "spec.lifecycle.shutdownTime has passed.", outcome)
         return finished(session, ended, pod)
     unsupported.check_session(session)
-    if pod is not None and pods.phase(pod) in ("Failed", "Succeeded") and not pods.is_deleting(pod):
+    if pod is not None and pods.is_over(pod) and not pods.is_deleting(pod):
         # Not the agent's doing (that would be a finish): the pod is no use any more, and its name is needed.
         await ctx.cluster.delete_pod(pod)
         return waiting("PodLost", f"The session's pod was lost: {pods.loss(pod)}", None)
@@ -81,7 +81,7 @@ async def _after_the_end(ctx: Context, session: Object) -> float | None:
 def _ends_by_itself(pod: Object) -> bool:
     """Whether nothing need be done: the kubelet stops the sidecar after the agent. The pod stays for its logs."""
     agent = pods.ended(pod, names.CONTAINER_AGENT)
-    over = pods.phase(pod) in ("Succeeded", "Failed") or pods.is_deleting(pod)
+    over = pods.is_over(pod) or pods.is_deleting(pod)
     return over or (agent is not None and agent.exit_code == 0)
 
 
@@ -118,6 +118,15 @@ def _pod_of(ctx: Context, session: Object) -> Object | None:
     name = names.session_pod(session["metadata"]["name"])
     found = (pod for pod in ctx.store.pods_of(session["metadata"]["uid"]) if pod["metadata"]["name"] == name)
     return next(found, None)
+
+
+async def _unseen_pod(ctx: Context, session: Object) -> Object | None:
+    """The pod that the status names, where the operator was restarted and the watch has not shown it yet."""
+    status = session["status"]
+    if "podName" not in status:
+        return None
+    name = names.session_pod(session["metadata"]["name"])
+    return await find_pod(ctx, session, name, status.get("attempts", 1))
 
 
 def _shutdown_in_s(ctx: Context, session: Object) -> float | None:

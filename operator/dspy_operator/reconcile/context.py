@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from dspy_operator import names
+from dspy_operator import errors, names
 from dspy_operator.settings import Settings
 from dspy_operator.status.conditions import MINOR_DELAY_S, Change, compare, find, parse_time, timestamp
 from dspy_operator.store import Object, Store
+
+logger = logging.getLogger(__name__)
 
 
 class ClusterClient(Protocol):
@@ -40,7 +43,7 @@ class Context:
 async def write_status(ctx: Context, plural: str, seen: Object, status: Object) -> float | None:
     """Writes the status where it says something new. Returns when to come back for what can wait, in seconds.
 
-    A newly stalled object gets an Event first: the other way round, a failure between the two would lose it.
+    A newly stalled object gets an Event first: the other way round, an operator that ends between the two loses it.
     """
     uid, now = seen["metadata"]["uid"], ctx.now()
     change = compare(seen["status"], status)
@@ -53,7 +56,7 @@ async def write_status(ctx: Context, plural: str, seen: Object, status: Object) 
     if change is Change.NONE:
         return None
     if _newly_stalled(seen, status):
-        await ctx.cluster.create_event(_stalled_event(plural, seen, status, now))
+        await _tell(ctx, _stalled_event(plural, seen, status, now))
     ctx.store.put(plural, await ctx.cluster.apply_status(plural, seen, status))
     return None
 
@@ -74,6 +77,15 @@ async def expire(
 def earliest(*delays_s: float | None) -> float | None:
     """The soonest of several wishes to look again."""
     return min((delay for delay in delays_s if delay is not None), default=None)
+
+
+async def _tell(ctx: Context, event: Object) -> None:
+    """Creates an Event where the cluster takes it: the status says the same, and must not wait for a quota."""
+    try:
+        await ctx.cluster.create_event(event)
+    except errors.ClusterError as error:
+        said = {"event": event["metadata"]["name"], "error": str(error)}
+        logger.warning("an Event could not be created", extra=said)
 
 
 def _newly_stalled(seen: Object, status: Object) -> bool:

@@ -50,7 +50,9 @@ async def _advance(ctx: Context, task: Object) -> float | None:
     attempt: int = max((int(task["status"].get("attempts", 0)), *by_attempt))
     if attempt == 0:
         return await _start(ctx, task, 1)
-    pod = by_attempt.get(attempt) or await find_pod(ctx, task, attempt)
+    pod = by_attempt.get(attempt)
+    if pod is None:
+        pod = await find_pod(ctx, task, names.task_pod(task["metadata"]["name"], attempt), attempt)
     state = _lost(ctx, task, attempt) if pod is None else judge(task, pod, ctx.now())
     if isinstance(state, Outcome) and pod is not None:
         state = await _stop(ctx, task, state, pod)
@@ -117,7 +119,7 @@ async def _stop(ctx: Context, task: Object, outcome: Outcome, pod: Object) -> Ou
     """
     if outcome.kind not in (Kind.NOT_STARTED, Kind.INTERRUPTED):
         return outcome
-    over = pods.phase(pod) in ("Failed", "Succeeded") or pods.ended(pod, names.CONTAINER_TASK) is not None
+    over = pods.is_over(pod) or pods.ended(pod, names.CONTAINER_TASK) is not None
     if over or pods.is_deleting(pod):
         return _in_first_words(ctx, task, outcome, pod)
     await ctx.cluster.delete_pod(pod)

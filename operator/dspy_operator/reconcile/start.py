@@ -35,17 +35,18 @@ async def create_pod(ctx: Context, owner: Object, manifest: Object) -> Object:
     return created
 
 
-async def find_pod(ctx: Context, task: Object, attempt: int) -> Object | None:
-    """Asks the apiserver for an attempt's pod that no watch has shown, neither coming nor going.
+async def find_pod(ctx: Context, seen: Object, name: str, attempt: int) -> Object | None:
+    """Asks the apiserver for an object's pod that no watch has shown, neither coming nor going.
 
-    After a restart a task may be listed before its pods: taking one of them for lost would start the command again.
+    After a restart an object may be listed before its pods: taking one of them for lost would start a command again, or
+    stall a session that works for the lack of something that only its start needed.
     """
-    metadata = task["metadata"]
+    metadata = seen["metadata"]
     lost = ctx.store.losses.get(metadata["uid"])
     if lost is not None and lost.attempt >= attempt:
         return None
     try:
-        pod = await ctx.cluster.get_pod(metadata["namespace"], names.task_pod(metadata["name"], attempt))
+        pod = await ctx.cluster.get_pod(metadata["namespace"], name)
     except NotFoundError:
         return None
     owner = owner_of(pod)
@@ -64,7 +65,9 @@ def note_loss(ctx: Context, pod: Object) -> None:
     attempt, known = pods.attempt_of(pod), ctx.store.losses.get(owner["uid"])
     # Where we gave the pod up ourselves, why we did says more than that it was deleted.
     reason = known.reason if known is not None and known.attempt == attempt else _why_gone(pod)
-    may_have_run = pods.may_have_run(pod, names.CONTAINER_TASK)
+    # A pod that was removed by force went without its kubelet's word: what its status said last may be old.
+    unconfirmed = pods.is_bound(pod) and not pods.is_over(pod)
+    may_have_run = unconfirmed or pods.may_have_run(pod, names.CONTAINER_TASK)
     ctx.store.losses[owner["uid"]] = Loss(attempt, reason, ctx.now().timestamp(), may_have_run)
 
 
@@ -75,16 +78,12 @@ def _why_gone(pod: Object) -> str:
 
 
 def lost_pods(ctx: Context, owner: Object) -> Loss | None:
-    """The latest loss of a started object.
-
-    A pod that went while no operator looked leaves no trace of its number: it counts as the first. The limit on lost
-    pods then begins anew, which takes one death of the operator per round. Keeping the number would need a field in
-    the status that the CRD does not have.
-    """
-    known = ctx.store.losses.get(owner["metadata"]["uid"])
-    if known is None and "podName" in owner["status"]:
-        return Loss(1, "it was deleted", 0.0)
-    return known
+    """The latest loss of a started object. Of a pod that went while no operator looked, the status has the number."""
+    status, losses = owner["status"], ctx.store.losses
+    if "podName" in status:
+        gone = Loss(status.get("attempts", 1), "it was deleted while no operator looked", 0.0)
+        return losses.setdefault(owner["metadata"]["uid"], gone)
+    return losses.get(owner["metadata"]["uid"])
 
 
 def pause_s(ctx: Context, lost: Loss | None) -> float:

@@ -19,6 +19,7 @@ from dspy_operator.status.outcome import Kind, Outcome, Progress, ours
 from dspy_operator.store import Object
 
 _LOST_AFTER_S = 60.0
+_PREPARING = (names.CONTAINER_WORKSPACE, names.CONTAINER_SETUP)
 # The runner's errors of which it says itself that the command was not started; of any other nobody can be sure.
 _NOT_STARTED_CODES = frozenset({"IsolationUnavailable"})
 _WORDS = {
@@ -33,7 +34,7 @@ def judge(task: Object, pod: Object, now: datetime) -> Outcome | Progress:
     ended = pods.ended(pod, names.CONTAINER_TASK)
     if ended is not None:
         return _of_task(pod, ended)
-    if pods.phase(pod) in ("Failed", "Succeeded"):
+    if pods.is_over(pod):
         return judge_init(pod) or _of_pod(pod)
     if pods.is_deleting(pod):
         return _deleting(pod, now)
@@ -93,8 +94,10 @@ def _deleting(pod: Object, now: datetime) -> Outcome | Progress:
     # deletionTimestamp already includes the grace period. A pod that outlives it by much sits on a node that is gone.
     left_s = _LOST_AFTER_S - (now - parse_time(pod["metadata"]["deletionTimestamp"])).total_seconds()
     if left_s <= 0:
-        message = f"The pod's node {pod['spec'].get('nodeName')} does not answer."
-        return ours(message, may_have_run=pods.may_have_run(pod, names.CONTAINER_TASK))
+        if not pods.is_bound(pod):
+            return ours("The pod was deleted, but a finalizer keeps it.", may_have_run=False)
+        # What a silent kubelet said last is old: cut off from the apiserver, it may have started the command since.
+        return ours(f"The pod's node {pod['spec']['nodeName']} does not answer.", may_have_run=True)
     phase = "Running" if pods.running_since(pod, names.CONTAINER_TASK) else "Pending"
     return Progress(phase, "PodTerminating", "The attempt's pod is being deleted.", left_s)
 
@@ -108,17 +111,25 @@ def _running(task: Object, started: datetime, now: datetime) -> Outcome | Progre
 
 
 def _starting(pod: Object, now: datetime) -> Outcome | Progress:
+    if not pods.is_bound(pod):
+        # It only waits for room, in the scheduler's queue or in Kueue's: another pod would wait no less.
+        said = pods.condition(pod, "PodScheduled")
+        words = str(said.get("message") or "The pod waits for the scheduler.")
+        return Progress("Pending", str(said.get("reason") or "PodStarting"), words, None)
     trouble = pods.trouble(pod)
-    scheduled = pods.condition(pod, "PodScheduled")
     reason, message = "PodStarting", "The pod's containers are starting."
     if trouble is not None:
         reason, message = trouble.reason, f"Container {trouble.container}: {trouble.message}"
-    elif scheduled.get("status") == "False":
-        reason, message = str(scheduled.get("reason") or "Unschedulable"), str(scheduled.get("message") or "")
-    elif any(pods.running_since(pod, name) for name in (names.CONTAINER_WORKSPACE, names.CONTAINER_SETUP)):
+    elif any(pods.running_since(pod, name) for name in _PREPARING):
         # Fetching and setup have their own timeouts; the start deadline is for what never begins.
         return Progress("Pending", "PreparingWorkspace", "The workspace is being prepared.", None)
-    left_s = START_DEADLINE_S - (now - pods.created_at(pod)).total_seconds()
+    left_s = START_DEADLINE_S - (now - _latest_step(pod)).total_seconds()
     if left_s <= 0:
         return ours(f"The pod did not start within {START_DEADLINE_S} s: {message}", may_have_run=False)
     return Progress("Pending", reason, message, left_s)
+
+
+def _latest_step(pod: Object) -> datetime:
+    """When the pod last came nearer to its command: what follows has the whole start deadline, however long it took."""
+    prepared = (pods.ended_at(pod, name) for name in (names.CONTAINER_INSTALL, *_PREPARING))
+    return pods.latest(pods.created_at(pod), pods.changed_at(pod, "PodScheduled"), *prepared)

@@ -25,6 +25,8 @@ _CONFIG_TROUBLE = {
 _NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 # The kubelet's words for a container without a state when it ended the pod; it has others for one that was running.
 _NEVER_FOUND = "could not be located when the pod was terminated"
+# The pod garbage collector's reason for a pod whose node is gone from the cluster: the kubelet was not asked.
+_NODE_REMOVED = "DeletionByPodGC"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,21 @@ def is_deleting(pod: Object) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp"))
 
 
+def deleted_at(pod: Object) -> datetime | None:
+    """When the pod is to be gone, its grace period included, if it was asked to go."""
+    return parse_time(pod["metadata"]["deletionTimestamp"]) if is_deleting(pod) else None
+
+
+def is_bound(pod: Object) -> bool:
+    """Whether a node was found for the pod, so that a kubelet may act on it."""
+    return bool(pod["spec"].get("nodeName"))
+
+
+def is_over(pod: Object) -> bool:
+    """Whether the pod as a whole has ended. A kubelet says so before it lets a deleted pod go."""
+    return phase(pod) in ("Failed", "Succeeded")
+
+
 def phase(pod: Object) -> str:
     """Pending, Running, Succeeded, Failed or Unknown."""
     return str(pod["status"].get("phase", "Pending"))
@@ -78,6 +95,17 @@ def condition(pod: Object, kind: str) -> Object:
             found: Object = each
             return found
     return {}
+
+
+def changed_at(pod: Object, kind: str) -> datetime | None:
+    """When the pod's condition of that type last changed its status."""
+    time = condition(pod, kind).get("lastTransitionTime")
+    return parse_time(time) if time else None
+
+
+def latest(first: datetime, *others: datetime | None) -> datetime:
+    """The last of several moments, of which some may not have come."""
+    return max([first, *(other for other in others if other is not None)])
 
 
 def last_transition(pod: Object) -> datetime | None:
@@ -121,15 +149,13 @@ def may_have_run(pod: Object, name: str) -> bool:
 
     The kubelet writes a container's status as soon as the pod is initialised; before that nothing of ours has begun,
     and a kubelet that refuses a pod at admission writes none. When it ends a pod it calls a container that it never
-    created lost, too, but can name no id for it.
+    created lost, too, but can name no id for it. Of a node that was removed nobody knows what its kubelet did last.
     """
+    if condition(pod, "DisruptionTarget").get("reason") == _NODE_REMOVED:
+        return is_bound(pod)
     status = container(pod, name)
     if not status:
-        bound, initialised = (
-            pod["spec"].get("nodeName"),
-            condition(pod, "Initialized").get("status") == "True",
-        )
-        return bool(bound) and initialised
+        return is_bound(pod) and condition(pod, "Initialized").get("status") == "True"
     last = _termination(status.get("state"))
     if last is None:
         return (

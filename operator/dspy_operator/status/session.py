@@ -14,6 +14,8 @@ from dspy_operator.store import Object
 MAX_LOST_PODS = 6
 MAX_AGENT_RESTARTS = 6
 _DEFAULT_READY_DEADLINE_S = 600.0
+# Words of ours for a wait: beyond its deadline only the deadline is left to tell. The others' words say more.
+_OURS = frozenset({"PodStarting", "PodUnready"})
 
 
 def observe(session: Object, pod: Object, now: datetime) -> View:
@@ -66,19 +68,26 @@ def _reported(session: Object, ended: pods.Termination) -> Finish:
 def _starting(session: Object, pod: Object, now: datetime) -> View:
     reason, message = _progress_words(pod)
     deadline_s = ready_deadline_s(session)
-    left_s = deadline_s - (now - pods.created_at(pod)).total_seconds()
+    left_s = deadline_s - (now - _unready_since(pod)).total_seconds()
     if left_s <= 0:
-        said = f"Not ready within {deadline_s:.0f} s: {message}"
-        return stalled(
-            StalledError("ReadyDeadlineExceeded" if reason == "PodStarting" else reason, said), pod
-        )
+        said = f"Not ready for {deadline_s:.0f} s: {message}"
+        return stalled(StalledError("ReadyDeadlineExceeded" if reason in _OURS else reason, said), pod)
     return starting(pod, reason, message, left_s)
 
 
+def _unready_since(pod: Object) -> datetime:
+    """When the wait for the pod began: each time that it stops being ready, the wait begins anew."""
+    return pods.latest(pods.created_at(pod), pods.changed_at(pod, "Ready"), pods.deleted_at(pod))
+
+
 def _progress_words(pod: Object) -> tuple[str, str]:
-    last = pods.ended(pod, names.CONTAINER_AGENT) or pods.ended_before(pod, names.CONTAINER_AGENT)
     if pods.is_deleting(pod):
         return "PodTerminating", "The session's pod is being deleted; a new one follows when it is gone."
+    started = pods.running_since(pod, names.CONTAINER_AGENT)
+    if started is not None and _unready_since(pod) > started:
+        words = pods.condition(pod, "Ready").get("message") or "a container does not answer its probe"
+        return "PodUnready", f"The pod is no longer ready: {words}."
+    last = pods.ended(pod, names.CONTAINER_AGENT) or pods.ended_before(pod, names.CONTAINER_AGENT)
     if last is not None:
         return (
             "AgentRestarting",
@@ -87,7 +96,7 @@ def _progress_words(pod: Object) -> tuple[str, str]:
     scheduled = pods.condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         return str(scheduled.get("reason") or "Unschedulable"), str(scheduled.get("message") or "")
-    if not pods.container(pod, names.CONTAINER_AGENT).get("started"):
+    if started is None:
         return "PodStarting", "The pod's containers are starting."
     return "PodStarting", "The agent prepares the workspace."
 

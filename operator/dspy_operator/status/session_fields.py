@@ -14,14 +14,15 @@ _POLICIES = {"search": "Search", "llm": "LLM", "trainingJobRef": "Trained"}
 def status_fields(session: Object, view: View, now: datetime) -> Object:
     """The status fields beside conditions: times stay as first written, absent fields stay absent."""
     stored = session["status"]
+    # Without a pod the last one stays named, for whoever looks for its logs; nothing of it is said of the next one.
+    of_pod = view.fields or {
+        name: stored[name] for name in ("podName", "nodeName", "attempts") if name in stored
+    }
     made: Object = {
         "phase": view.phase,
         "observedGeneration": session["metadata"]["generation"],
         **_policy(session),
-        **{
-            name: stored[name] for name in ("podName", "nodeName", "endpoint", "launchType") if name in stored
-        },
-        **view.fields,
+        **of_pod,
         **{name: stored[name] for name in ("startTime", "readyTime", "finishTime") if name in stored},
     }
     if "podName" in made:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dspy_operator import names
+from dspy_operator.desired.session_pod import AGENT_PORT
 from dspy_operator.errors import StalledError
 from dspy_operator.reports import AgentReport
 from dspy_operator.status import pods
 from dspy_operator.status.conditions import Condition, is_true
 from dspy_operator.store import Object
 
-_AGENT_PORT = 9000
 _SCHEDULED = Condition("Scheduled", "True", "PodScheduled", "The scheduler has found a node for the pod.")
 _PREPARED = Condition("WorkspaceReady", "True", "WorkspacePrepared", "The workspace is fetched and set up.")
 _NOT_RECONCILING = Condition("Reconciling", "False", "Settled")
@@ -81,7 +81,7 @@ def ready(pod: Object) -> View:
         _NOT_STALLED,
         _NOT_FINISHED,
     )
-    return View("Running", conditions, fields=_pod_fields(pod))
+    return View("Running", conditions, fields={**_pod_fields(pod), **_endpoint(pod)})
 
 
 def finished(session: Object, finish: Finish, pod: Object | None) -> View:
@@ -152,11 +152,15 @@ def _prepared_before(session: Object, finish: Finish) -> Condition:
 def _pod_fields(pod: Object | None) -> Object:
     if pod is None:
         return {}
-    node, address = pod["spec"].get("nodeName"), pod["status"].get("podIP")
-    made = {"podName": pod["metadata"]["name"]}
-    if node:
-        made["nodeName"] = node
-    if address and pods.condition(pod, "Ready").get("status") == "True":
-        host = f"[{address}]" if ":" in address else address
-        made["endpoint"] = f"http://{host}:{_AGENT_PORT}"
+    made: Object = {"podName": pod["metadata"]["name"], "attempts": pods.attempt_of(pod)}
+    if pods.is_bound(pod):
+        made["nodeName"] = pod["spec"]["nodeName"]
     return made
+
+
+def _endpoint(pod: Object) -> Object:
+    address = pod["status"].get("podIP")
+    if not address:
+        return {}
+    host = f"[{address}]" if ":" in address else address
+    return {"endpoint": f"http://{host}:{AGENT_PORT}"}
