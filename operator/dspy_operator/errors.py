@@ -14,7 +14,7 @@ OperatorError
     ├── TooManyRequestsError  429, with the delay that the server asked for
     └── UnavailableError   5xx, no connection, no answer in time
 
-Library errors stop at cluster.py, where they are classified once and chained.
+Library errors stop at apiserver.py, where they are classified once and chained.
 """
 
 from __future__ import annotations
