@@ -124,3 +124,19 @@ fn a_group_read_takes_no_more_than_a_batch_has_room_for() {
     }
     assert_eq!(delivered, 100);
 }
+
+#[test]
+fn a_pipeline_longer_than_the_input_limit_is_answered_whole() {
+    const COMMANDS: usize = 50_000;
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["--max-input-bytes", "100000", "--max-value-bytes", "1000"];
+    let server = Server::start_with(directory.path(), &flags);
+    let mut client = server.client();
+    let mut writer = client.stream.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || writer.write_all(&wire(&["PING"]).repeat(COMMANDS)).unwrap());
+        for number in 0..COMMANDS {
+            assert_eq!(client.receive(), Some(RespValue::Simple("PONG".into())), "{number}");
+        }
+    });
+}

@@ -51,13 +51,15 @@ pub struct Client {
     pub session: Session,
     pub reply: Reply,
     pub input: Vec<u8>,
+    /// The input may hold commands that were not run yet, as a turn is short.
+    pub has_commands: bool,
     pub blocked: Option<Blocked>,
     pub connected_ms: u64,
     /// Since when the client has left replies unread; 0 if it has not.
     pub stalled_ms: u64,
     /// The peer has ended its side: what is left in the socket has an end, and no further event will tell.
     pub read_closed: bool,
-    /// Paused with commands to run, or with more to read.
+    /// Paused until its replies are sent.
     held: bool,
     sent: usize,
 }
@@ -85,6 +87,7 @@ impl Client {
             session,
             reply: Reply::new(Protocol::Resp2, limits.max_output_bytes),
             input: Vec::new(),
+            has_commands: false,
             blocked: None,
             connected_ms: now_ms,
             stalled_ms: 0,
@@ -103,17 +106,12 @@ impl Client {
     /// Whether the next command may run now.
     #[must_use]
     pub fn may_run(&self) -> bool {
-        self.blocked.is_none() && !self.session.closing && !self.held
+        self.blocked.is_none() && !self.session.closing
     }
 
     /// Whether so much is unsent that nothing more is read or run; if so, [`Client::resume`] tells when to go on.
     pub fn hold_if_paused(&mut self) -> bool {
         self.held = self.unsent() >= PAUSE_BYTES;
-        self.held
-    }
-
-    #[must_use]
-    pub fn held(&self) -> bool {
         self.held
     }
 

@@ -25,26 +25,27 @@ impl EventLoop {
         if client.hold_if_paused() || client.session.closing {
             return;
         }
-        let io = client.read();
+        // What it sent has its turn before more is read: a long pipeline does not pile up here.
+        let io = if client.has_commands { Io::More } else { client.read() };
         if io == Io::Closed {
             self.close(token);
             return;
         }
         let mutations = self.parts.keyspace.journal.len();
-        let more = self.run_input(token);
+        self.run_input(token);
         self.writers += usize::from(self.parts.keyspace.journal.len() > mutations);
-        self.finish_turn(token, io, more);
+        self.finish_turn(token, io);
     }
 
-    /// After a client's commands: what becomes of it. `more`: its input may hold further commands.
-    fn finish_turn(&mut self, token: usize, io: Io, more: bool) {
+    /// After a client's commands: what becomes of it.
+    fn finish_turn(&mut self, token: usize, io: Io) {
         let Some(client) = self.clients.get_mut(token) else {
             return;
         };
         if client.input.len() > self.parts.limits.max_input_bytes {
             client.reply.error(&"ERR Protocol error: the command is larger than the server accepts");
             client.session.closing = true;
-        } else if io == Io::End && !more && !client.held() {
+        } else if io == Io::End && !client.has_commands {
             if client.blocked.is_some() {
                 // It cannot be told from a client that has gone, and must not be given an entry that nobody will read.
                 self.close(token);
@@ -55,25 +56,26 @@ impl EventLoop {
         if client.unsent() > 0 || client.session.closing {
             self.replied.push(token);
         }
-        if (more || io == Io::More) && !client.session.closing {
+        if (client.has_commands || io == Io::More) && !client.session.closing {
             self.ready.push(token);
         }
     }
 
-    /// Runs the commands that the client's input holds. True: it may hold more.
-    fn run_input(&mut self, token: usize) -> bool {
+    /// Runs the commands that the client's input holds.
+    fn run_input(&mut self, token: usize) {
         let Some(client) = self.clients.get_mut(token) else {
-            return false;
+            return;
         };
         let input = std::mem::take(&mut client.input);
         let (used, more) = self.run_commands(token, &input);
         if let Some(client) = self.clients.get_mut(token) {
             client.input = input;
             client.consume(used);
+            client.has_commands = more;
         }
-        more
     }
 
+    /// Returns how much of the input was used, and whether the rest may hold commands that could have been run.
     fn run_commands(&mut self, token: usize, input: &[u8]) -> (usize, bool) {
         let mut ranges = ArgRanges::new();
         let mut used = 0;
@@ -81,7 +83,10 @@ impl EventLoop {
             let Some(client) = self.clients.get_mut(token) else {
                 return (used, false);
             };
-            if client.hold_if_paused() || !client.may_run() {
+            if client.hold_if_paused() {
+                return (used, true);
+            }
+            if !client.may_run() {
                 return (used, false);
             }
             let limits = limits_of(client, &self.parts.limits);
