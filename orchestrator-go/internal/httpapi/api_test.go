@@ -174,6 +174,7 @@ func TestErrorsOfTheQueueAreSafe(t *testing.T) {
 	for err, want := range map[error]string{
 		queue.ErrNotFound: "TaskNotFound", queue.ErrFinished: "AlreadyFinished", queue.ErrNotDead: "NotDead",
 		queue.ErrIdempotencyConflict: "IdempotencyConflict", queue.ErrBadCursor: "BadCursor",
+		queue.ErrTooLarge:                          "TooLarge",
 		errors.New("dial 10.0.0.7: secret detail"): "StoreUnavailable",
 	} {
 		w := send(t, &fakeTasks{err: err}, "GET", "/v1/tasks/"+knownID, "")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -57,6 +58,8 @@ func (a *API) explain(ctx context.Context, err error) error {
 		return fail(409, "NotDead", "The task is not a dead letter; only those can be put back.")
 	case errors.Is(err, queue.ErrIdempotencyConflict):
 		return fail(409, "IdempotencyConflict", "The idempotency key belongs to a different task; use a new key.")
+	case errors.Is(err, queue.ErrTooLarge):
+		return fail(413, "TooLarge", fmt.Sprintf("A task may take %d MiB as JSON; send less in argv, env and stdin.", queue.MaxTaskBytes>>20))
 	case errors.Is(err, queue.ErrBadCursor):
 		return fail(400, "BadCursor", "The cursor is not one that a listing returned; list again without it.")
 	}

@@ -36,7 +36,7 @@ type Task struct {
 	Class      queue.Class   `json:"class" enum:"Interactive,Short,Long"`
 	Attempts   int           `json:"attempts" doc:"Begun so far. Progress is published a few times a second."`
 	Max        int           `json:"max_attempts"`
-	Result     *queue.Result `json:"result,omitempty" doc:"What the command did; the env runner's reply."`
+	Result     *queue.Result `json:"result,omitempty" doc:"What the command did; the env runner's reply. Listings leave it out: read the task."`
 	Error      *queue.Fault  `json:"error,omitempty" doc:"Why there is no result, or what the last attempt failed of."`
 	CreatedAt  time.Time     `json:"created_at"`
 	StartedAt  *time.Time    `json:"started_at,omitempty" doc:"Start of the latest attempt."`

@@ -50,7 +50,7 @@ func (q *Redis) revive(ctx context.Context, id string) (Task, error) {
 	_, err = q.db.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.Set(ctx, q.taskKey(id), value, 0)
 		p.Del(ctx, q.endKey(id), q.runKey(id))
-		p.XAdd(ctx, q.entry(id, generation))
+		p.XAdd(ctx, q.entry(id, generation, len(value)))
 		if len(letters) > 0 {
 			p.XDel(ctx, q.deadKey(), letters...)
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,7 +30,7 @@ type draft struct {
 
 // Enqueue stores the tasks, all or none, and returns their ids in order. A submission whose
 // idempotency key is known returns the id of the task that came first, while that is kept.
-// Errors: ErrIdempotencyConflict when that task was a different one; the others are then stored.
+// Errors: ErrTooLarge; ErrIdempotencyConflict when that task was a different one; the others are then stored.
 func (q *Redis) Enqueue(ctx context.Context, subs []Submission) ([]string, error) {
 	drafts, ids := make([]draft, len(subs)), make([]string, len(subs))
 	for i, sub := range subs {
@@ -62,6 +63,9 @@ func newDraft(sub Submission) (draft, error) {
 	value, err := encode(record{
 		Spec: sub.Spec, Traceparent: sub.Traceparent, CreatedAt: time.Now().UTC(), Generation: generation,
 	})
+	if len(value) > MaxTaskBytes {
+		return draft{}, ErrTooLarge
+	}
 	return draft{id: id, generation: generation, value: value, won: new(bool)}, err
 }
 
@@ -83,7 +87,7 @@ func (q *Redis) commit(drafts []draft) error {
 	_, err := q.db.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		for i, d := range drafts {
 			sets[i] = p.SetArgs(ctx, q.taskKey(d.id), d.value, redis.SetArgs{Mode: "NX"})
-			p.XAdd(ctx, q.entry(d.id, d.generation))
+			p.XAdd(ctx, q.entry(d.id, d.generation, len(d.value)))
 		}
 		return nil
 	})
@@ -99,8 +103,10 @@ func (q *Redis) commit(drafts []draft) error {
 	return nil
 }
 
-func (q *Redis) entry(id, generation string) *redis.XAddArgs {
-	return &redis.XAddArgs{Stream: q.readyKey(), Values: []string{"id", id, "generation", generation}}
+func (q *Redis) entry(id, generation string, bytes int) *redis.XAddArgs {
+	return &redis.XAddArgs{Stream: q.readyKey(), Values: []string{
+		"id", id, "generation", generation, "bytes", strconv.Itoa(bytes),
+	}}
 }
 
 func (q *Redis) checkSame(ctx context.Context, id string, spec Spec) error {

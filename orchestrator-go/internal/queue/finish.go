@@ -19,7 +19,7 @@ func (q *Redis) Finish(ctx context.Context, done []Completion) ([]bool, error) {
 		if c.Outcome == nil {
 			continue
 		}
-		e, err := newEnding(c.Lease.Task.ID, *c.Outcome)
+		e, err := newEnding(c.Lease.Task.ID, c.Lease.bytes, *c.Outcome)
 		if err != nil {
 			return nil, err
 		}
@@ -57,7 +57,7 @@ func (q *Redis) Cancel(ctx context.Context, id string) (Task, error) {
 	if task.StartedAt != nil {
 		out.StartedAt = *task.StartedAt
 	}
-	e, err := newEnding(id, out)
+	e, err := newEnding(id, 0, out)
 	if err != nil {
 		return task, err
 	}

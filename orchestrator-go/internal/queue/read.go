@@ -68,17 +68,20 @@ func (q *Redis) Reclaim(ctx context.Context, limit int, held func(entry string) 
 // until then. It finishes whatever becomes of ctx, and what it cannot read it hands back: entries forgotten here
 // would come back only when their leases expire, charged with an attempt that nobody made.
 func (q *Redis) deliver(ctx context.Context, messages []redis.XMessage, before map[string]int64) ([]Lease, error) {
-	if len(messages) == 0 {
-		return nil, nil
-	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.opt.Lease)
 	defer cancel()
-	values, err := q.load(bounded, messages)
-	if err != nil {
-		return nil, errors.Join(err, q.handBack(ctx, messages, before))
+	var d delivery
+	for rest := messages; len(rest) > 0; {
+		n, _ := fitting(rest)
+		values, err := q.load(bounded, rest[:n])
+		if err != nil {
+			d.faults = append(d.faults, err, q.handBack(ctx, rest, before))
+			break
+		}
+		d.sort(rest[:n], values, before)
+		rest = rest[n:]
 	}
-	leases, spent, err := sorted(messages, values, before)
-	return leases, errors.Join(err, q.acknowledge(bounded, spent))
+	return d.leases, errors.Join(append(d.faults, q.acknowledge(bounded, d.spent))...)
 }
 
 // load reads the record and the outcome of each entry's task, in that order.
@@ -94,23 +97,30 @@ func (q *Redis) load(ctx context.Context, messages []redis.XMessage) ([]any, err
 	return values, nil
 }
 
-// sorted tells what is to be done from what asks for nothing: stale generations, and tasks that have ended, such as
-// cancelled ones. A record of another version is left to its lease; perhaps a process that can read it takes it over.
-func sorted(messages []redis.XMessage, values []any, before map[string]int64) ([]Lease, []string, error) {
-	leases, spent, faults := make([]Lease, 0, len(messages)), []string(nil), []error(nil)
+// delivery is what became of delivered entries.
+type delivery struct {
+	leases []Lease
+	spent  []string // ask for nothing: stale generations, and tasks that have ended, such as cancelled ones
+	faults []error
+}
+
+// sort takes entries with the values that load read. A record of another version is left to its
+// lease; perhaps a process that can read it takes it over.
+func (d *delivery) sort(messages []redis.XMessage, values []any, before map[string]int64) {
 	for i, m := range messages {
 		var rec record
 		found, err := decode(values[2*i], &rec)
 		switch {
 		case err != nil:
-			faults = append(faults, fmt.Errorf("task %s: %w", taskID(m), err))
+			d.faults = append(d.faults, fmt.Errorf("task %s: %w", taskID(m), err))
 		case !found || rec.Generation != m.Values["generation"] || values[2*i+1] != nil:
-			spent = append(spent, m.ID)
+			d.spent = append(d.spent, m.ID)
 		default:
-			leases = append(leases, Lease{Entry: m.ID, Task: rec.task(taskID(m)), Attempt: int(before[m.ID]) + 1})
+			d.leases = append(d.leases, Lease{
+				Entry: m.ID, Task: rec.task(taskID(m)), Attempt: int(before[m.ID]) + 1, bytes: cost(m) - asideBytes,
+			})
 		}
 	}
-	return leases, spent, errors.Join(faults...)
 }
 
 func taskID(m redis.XMessage) string {

@@ -69,6 +69,8 @@ func (q *Redis) runKey(id string) string  { return q.opt.Prefix + "run/" + id }
 func (q *Redis) endKey(id string) string  { return q.opt.Prefix + "end/" + id }
 func (q *Redis) lockKey(id string) string { return q.opt.Prefix + "lock/" + id }
 
+func (q *Redis) outputKey(id, name string) string { return q.opt.Prefix + "out/" + id + "/" + name }
+
 // record is the value at task/<id>.
 type record struct {
 	Spec        Spec      `json:"spec"`
@@ -85,6 +87,12 @@ type progress struct {
 	Attempts  int       `json:"attempts"`
 	StartedAt time.Time `json:"started_at"`
 	Fault     *Fault    `json:"error,omitempty"`
+}
+
+// ended is the value at end/<id>.
+type ended struct {
+	Outcome
+	Output string `json:"output,omitempty"` // of a result kept apart: its place is out/<id>/<output>
 }
 
 // decode unmarshals one value of an MGET reply; absent values report false.

@@ -7,6 +7,7 @@
 //	<prefix>ready      the stream: its pending list holds leases and attempt counts
 //	<prefix>run/<id>   progress of a long attempt, expiring; a display aid only
 //	<prefix>end/<id>   the outcome, SET NX: the first terminal write wins
+//	<prefix>out/<id>/  results too large for listings to come across, each named by its outcome
 //	<prefix>dead       a stream naming the tasks whose attempts ran out
 package queue
 
@@ -22,6 +23,7 @@ var (
 	ErrNotDead             = errors.New("the task is not a dead letter")
 	ErrLeaseLost           = errors.New("the lease on the task was lost")
 	ErrIdempotencyConflict = errors.New("the idempotency key belongs to a different task")
+	ErrTooLarge            = errors.New("the task is too large")
 	ErrBadCursor           = errors.New("the cursor is not one that a listing returned")
 )
 
@@ -116,6 +118,8 @@ type Lease struct {
 	Entry   string // id of the stream entry that was delivered
 	Task    Task
 	Attempt int // counted by the store from 1, over every process that ever held the task
+
+	bytes int // of the task's record
 }
 
 // Progress is a held lease with what there is to show of it.
@@ -148,7 +152,8 @@ type Renewal struct {
 	Ended []string // the task has an outcome already, such as Cancelled
 }
 
-// Page is one page of a listing, newest first; an empty Cursor means that it is the last.
+// Page is one page of a listing, newest first; an empty Cursor means that it is the last. Its tasks
+// come without what may be large and is not for listings: standard input, environment and result.
 type Page struct {
 	Tasks  []Task
 	Cursor string

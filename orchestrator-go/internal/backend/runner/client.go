@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"dspyagent.io/orchestrator/internal/backend"
@@ -24,6 +25,8 @@ const (
 	replyGrace   = 10 * time.Second
 	defaultPause = time.Second // after a 429 without Retry-After
 	maxPause     = time.Minute
+	// maxMessage bounds what is kept of a runner's sentence, which may quote the task; every listing shows it.
+	maxMessage = 1 << 10
 )
 
 // errBusy is a runner's 429; after is when it wants to be asked again.
@@ -164,7 +167,12 @@ func rejection(status int, body []byte) *backend.Rejected {
 	if err := json.Unmarshal(body, &reply); err != nil || reply.Error.Code == "" {
 		return &backend.Rejected{Code: "RunnerRefused", Message: fmt.Sprintf("the runner refused the task with status %d", status)}
 	}
-	return &backend.Rejected{Code: reply.Error.Code, Message: reply.Error.Message}
+	return &backend.Rejected{Code: cut(reply.Error.Code), Message: cut(reply.Error.Message)}
+}
+
+// cut shortens a text of a runner, between two characters.
+func cut(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")
 }
 
 func retryAfter(header http.Header) time.Duration {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/goleak"
 
@@ -88,6 +89,15 @@ func TestFaultsOfTheInfrastructure(t *testing.T) {
 		if !errors.As(err, &fault) || fault.Code != code {
 			t.Errorf("%+v: got %v, want %s", answer, err, code)
 		}
+	}
+}
+
+func TestARunnersSentenceIsBounded(t *testing.T) {
+	pool := start(t, fakerunner.Token, fakerunner.Start(t, 4).URL)
+	_, err := pool.Run(bounded(t), task("t", "é"+strings.Repeat("–", 100_000)), func() {})
+	var rejected *backend.Rejected
+	if !errors.As(err, &rejected) || len(rejected.Message) > 1024 || len(rejected.Message) < 1000 || !utf8.ValidString(rejected.Message) {
+		t.Errorf("got %.2000v", err)
 	}
 }
 

@@ -46,6 +46,10 @@ func Run(t *testing.T, server *Server) {
 		"a dead letter is listed and put back":           deadLetter,
 		"a dead letter is put back once":                 reviveOnce,
 		"a listing pages newest first":                   listing,
+		"a listing carries no results":                   listingOfResults,
+		"large tasks are read and listed in pieces":      largeTasks,
+		"a large result is kept whole, the first of two": largeResult,
+		"a task that is too large is refused":            tooLarge,
 		"an outcome expires":                             expiry,
 		"trimming keeps what is needed and counts agree": trimming,
 	} {
@@ -68,7 +72,7 @@ type opener func(change ...func(*consumer)) *queue.Redis
 
 type consumer struct {
 	queue.Options
-	hook redis.Hook // on its client; nil for none
+	hooks []redis.Hook // on its client
 }
 
 // longLease is for what must not expire, however slow the machine is.
@@ -76,8 +80,8 @@ func longLease(c *consumer) { c.Lease = time.Hour }
 
 func open(t *testing.T, server *Server, c consumer) *queue.Redis {
 	db := server.Client()
-	if c.hook != nil {
-		db.AddHook(c.hook)
+	for _, hook := range c.hooks {
+		db.AddHook(hook)
 	}
 	q, err := queue.NewRedis(db, c.Options)
 	check(t, err)

@@ -101,29 +101,16 @@ func releaseLost(t *testing.T, open opener) {
 	}
 }
 
-// afterwards is a hook that replaces the result of commands sent one by one.
-type afterwards func(cmd redis.Cmder, err error) error
-
-func (after afterwards) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (after afterwards) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error { return after(cmd, next(ctx, cmd)) }
-}
-
-func (after afterwards) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
 // stopAfterDelivery ends the reader's context in the moment when the store has delivered.
 func stopAfterDelivery(t *testing.T, open opener) {
 	ctx, stop := context.WithCancel(t.Context())
 	q := open(longLease, func(c *consumer) {
-		c.hook = afterwards(func(cmd redis.Cmder, err error) error {
+		c.hooks = append(c.hooks, afterwards(func(cmd redis.Cmder, err error) error {
 			if cmd.Name() == "xreadgroup" {
 				stop()
 			}
 			return err
-		})
+		}))
 	})
 	ids := submit(t, q, noop())
 	leases, err := q.Read(ctx, 10, lease)
@@ -135,13 +122,13 @@ func stopAfterDelivery(t *testing.T, open opener) {
 func unreadable(t *testing.T, open opener) {
 	broken := errors.New("the connection broke")
 	failing := func(c *consumer) {
-		c.hook = afterwards(func(cmd redis.Cmder, err error) error {
+		c.hooks = append(c.hooks, afterwards(func(cmd redis.Cmder, err error) error {
 			if cmd.Name() == "mget" {
 				cmd.SetErr(broken)
 				return broken
 			}
 			return err
-		})
+		}))
 	}
 	q, other := open(longLease), open(longLease, failing)
 	submit(t, q, noop())

@@ -2,7 +2,6 @@ package queuetest
 
 import (
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -57,36 +56,6 @@ func reviveOnce(t *testing.T, open opener) {
 	callers.Wait()
 	if leases := read(t, q, 100); revived.Load() != 1 || len(leases) != 1 {
 		t.Errorf("%d revivals, %d leases", revived.Load(), len(leases))
-	}
-}
-
-func listing(t *testing.T, open opener) {
-	q := open()
-	specs := make([]queue.Spec, 600)
-	for i := range specs {
-		specs[i] = noop()
-	}
-	ids := submit(t, q, specs...)
-	finish(t, q, readOne(t, q), queue.Failed)
-	slices.Reverse(ids)
-	var got []string
-	for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
-		page, err := q.List(t.Context(), "", 250, cursor)
-		check(t, err)
-		for _, task := range page.Tasks {
-			got = append(got, task.ID)
-		}
-		cursor = page.Cursor
-	}
-	if !slices.Equal(got, ids) {
-		t.Errorf("listed %d tasks, not the %d sent from the newest on", len(got), len(ids))
-	}
-	page, err := q.List(t.Context(), queue.Failed, 10, "")
-	if check(t, err); len(page.Tasks) != 1 || page.Tasks[0].ID != ids[599] {
-		t.Errorf("failed tasks: %+v", page)
-	}
-	if _, err := q.List(t.Context(), "", 10, "+ 1"); !errors.Is(err, queue.ErrBadCursor) {
-		t.Errorf("a made-up cursor: %v", err)
 	}
 }
 
