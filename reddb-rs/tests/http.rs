@@ -71,6 +71,8 @@ fn a_value_that_cannot_be_read_is_the_stores_fault() {
     tables.execute("DELETE FROM keys", []).unwrap();
     let (status, body) = ask(&server, "GET", "/v1/kv/k", &Value::Null);
     assert_eq!((status, &body["error"]["code"]), (500, &json!("Internal")));
+    // A value that cannot be read is not one that is not there.
+    assert!(matches!(server.client().call(&["MGET", "k", "none"]), RespValue::Error(_)));
 }
 
 #[test]

@@ -146,7 +146,8 @@ pub fn mget(call: &mut Call<'_>) -> CommandResult {
         }
         match call.keyspace.string(key) {
             Ok(value) => call.reply.bulk_or_null(value.map(|value| &value[..])),
-            Err(_) => call.reply.null(),
+            Err(CommandError::WrongType) => call.reply.null(),
+            Err(error) => return Err(error),
         }
     }
     Ok(Outcome::Done)
