@@ -124,6 +124,9 @@ pub struct ServeArgs {
     /// Forks at one time.
     #[arg(long, env = "RUNNER_MAX_FORKS", default_value_t = 256)]
     pub max_forks: usize,
+    /// Most bytes that are copied for one fork; holes and blocks that the file system shares are not.
+    #[arg(long, env = "RUNNER_MAX_FORK_BYTES", default_value_t = 4 << 30)]
+    pub max_fork_bytes: u64,
     /// Largest content of an archive, unpacked, in bytes.
     #[arg(long, env = "RUNNER_MAX_ARCHIVE_BYTES", default_value_t = 2 << 30)]
     pub max_archive_bytes: u64,

@@ -99,6 +99,10 @@ impl Error {
 
 impl From<io::Error> for Error {
     fn from(cause: io::Error) -> Self {
+        // How walks and copies say that a workspace passes their bounds.
+        if cause.kind() == io::ErrorKind::FileTooLarge {
+            return Self::TooLarge(cause.to_string());
+        }
         Self::Internal(cause)
     }
 }

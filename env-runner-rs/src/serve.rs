@@ -59,7 +59,8 @@ pub fn serve(mut args: ServeArgs) -> Outcome<()> {
 
 async fn app(args: &ServeArgs, token: String, sandbox: Sandbox) -> Outcome<App> {
     let limits = Limits { max_entries: args.max_entries };
-    let workspaces = Workspaces::new(args.workspace.clone(), args.forks_dir.clone(), limits, args.max_forks)?;
+    let workspaces =
+        Workspaces::new(args.workspace.clone(), args.forks_dir.clone(), limits, args.max_forks, args.max_fork_bytes)?;
     let tmp = args.forks_dir.join("tmp");
     std::fs::create_dir(&tmp)?;
     let planner = Planner::new(&args.sandbox, args.hidden(), &[&args.workspace, &args.forks_dir]);

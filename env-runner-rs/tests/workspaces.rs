@@ -4,11 +4,13 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use common::{Runner, as_every_user};
+use common::{Runner, TOKEN, as_every_user, wait_until};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
@@ -244,4 +246,108 @@ fn forks_are_bounded() {
     let runner = Runner::start(None, &["--max-forks", "2"]);
     let (_one, _two) = (runner.fork("main"), runner.fork("main"));
     assert_eq!(runner.post("/v1/forks", &json!({})).status, 429);
+}
+
+/// A command closes what is its own, and so ours: that must not fail a listing, a search, a diff or a fork.
+#[test]
+fn what_a_command_closed_is_read_all_the_same_and_stays_closed() {
+    as_every_user(|runner| {
+        let other = runner.fork("main");
+        runner.shell("mkdir -p c/d; echo needle > c/d/f; echo needle > u; chmod 0 c/d u; chmod 600 c");
+        let foreign = runner.path("workspace/foreign");
+        fs::write(&foreign, "needle").unwrap();
+        fs::set_permissions(&foreign, fs::Permissions::from_mode(0o600)).unwrap();
+        let get = |route: &str| {
+            let reply = runner.call("GET", route, b"");
+            assert_eq!(reply.status, 200, "{route}: {}", String::from_utf8_lossy(&reply.bytes));
+            reply.json()
+        };
+        let paths = |list: &serde_json::Value| {
+            list.as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(&get("/v1/files")["files"]), ["foreign", "u", "c/d/f"]);
+        let found = paths(&get("/v1/search?pattern=needle")["matches"]);
+        assert!(found.ends_with(&["u".to_owned(), "c/d/f".to_owned()]), "{found:?}");
+        let diff = get(&format!("/v1/diff?from={other}&to=main"));
+        assert_eq!(diff["files"], json!(["c/d/f", "foreign", "u"]));
+        let fork = runner.fork("main");
+        let script = "stat -c %a c u; chmod 700 c; stat -c %a c/d; chmod 700 c/d u; cat c/d/f u";
+        for workspace in ["main", &fork] {
+            let reply = runner.exec(&json!({"argv": ["sh", "-c", script], "workspace": workspace}));
+            assert_eq!(reply["stdout"], "600\n0\n0\nneedle\nneedle\n", "{workspace}: {reply}");
+        }
+        runner.exec(&json!({"argv": ["chmod", "0", "."], "workspace": fork}));
+        assert_eq!(paths(&get(&format!("/v1/files?workspace={fork}&glob=u"))["files"]), ["u"]);
+    });
+}
+
+#[test]
+fn a_tree_that_is_too_deep_or_too_large_is_told_alike_by_every_route() {
+    let runner = Runner::start(None, &["--max-entries", "300"]);
+    let fork = runner.fork("main");
+    for make in
+        ["import os\nfor _ in range(205): os.mkdir('d'); os.chdir('d')", "for n in range(301): open(f'f{n}','w')"]
+    {
+        let made = runner.python(make);
+        assert_eq!(made["reason"], "Completed", "{made}");
+        let diff = format!("/v1/diff?from={fork}&to=main");
+        for (method, route) in
+            [("GET", "/v1/files"), ("GET", "/v1/search?pattern=x"), ("GET", &diff), ("POST", "/v1/forks")]
+        {
+            let reply = runner.call(method, route, b"{}");
+            assert_eq!((reply.status, reply.code().as_str()), (413, "TooLarge"), "{route} {make}");
+        }
+        runner.shell("rm -rf ./*");
+    }
+}
+
+#[test]
+fn a_fork_costs_no_more_bytes_than_allowed_and_none_for_holes() {
+    let runner = Runner::start(None, &["--max-fork-bytes", "1000000"]);
+    runner.shell("truncate -s 6G sparse; printf middle | dd of=sparse bs=1 seek=3G conv=notrunc; printf whole > plain");
+    let fork = runner.fork("main");
+    let reply = runner.exec(&json!({
+        "argv": ["sh", "-c", "stat -c %s sparse; dd if=sparse bs=1 skip=3G count=6; cat plain"], "workspace": fork,
+    }));
+    assert_eq!(reply["stdout"], format!("{}\nmiddlewhole", 6_u64 << 30), "{reply}");
+    let copied = fs::metadata(runner.path("forks").join(&fork).join("sparse")).unwrap();
+    assert!(std::os::unix::fs::MetadataExt::blocks(&copied) * 512 < 1 << 20);
+    runner.shell("head -c 2000000 /dev/urandom > data");
+    let before = fs::read_dir(runner.path("forks")).unwrap().count();
+    let refused = runner.post("/v1/forks", &json!({}));
+    assert_eq!((refused.status, refused.code().as_str()), (413, "TooLarge"));
+    assert_eq!(fs::read_dir(runner.path("forks")).unwrap().count(), before);
+}
+
+#[test]
+fn a_fork_waits_while_its_origin_is_replaced() {
+    let runner = Runner::start(None, &[]);
+    runner.shell("echo old > content");
+    let request = |method: &str, route: &str, body: &[u8], sent: usize| {
+        let mut stream = TcpStream::connect(runner.address()).unwrap();
+        let head = format!(
+            "{method} {route} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {TOKEN}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&body[..sent]).unwrap();
+        stream
+    };
+    let archive = tar(&[(FILE, "content", "new"), (FILE, "more", &"x".repeat(1 << 20))]);
+    let mut upload = request("PUT", "/v1/archive", &archive, 1 << 19);
+    let unpacking = || fs::read_dir(runner.path("workspace")).unwrap().count() > 1;
+    wait_until("the archive is being unpacked", unpacking);
+    let mut fork = request("POST", "/v1/forks", b"{}", 2);
+    fork.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let early = fork.peek(&mut [0]);
+    assert!(early.is_err(), "the fork was answered while its origin was half there");
+    upload.write_all(&archive[1 << 19..]).unwrap();
+    fork.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut reply = String::new();
+    fork.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 201"), "{reply}");
+    let id = runner.call("GET", "/v1/forks", b"").json()["forks"][0]["id"].as_str().unwrap().to_owned();
+    let listed = runner.exec(&json!({"argv": ["sh", "-c", "ls -A; cat content"], "workspace": id}));
+    assert_eq!(listed["stdout"], "content\nmore\nnew", "{listed}");
 }

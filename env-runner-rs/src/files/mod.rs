@@ -9,6 +9,7 @@ mod link;
 mod path;
 mod search;
 mod transfer;
+mod unlock;
 mod walk;
 
 pub use clear::{clear, remove_tree};
@@ -16,17 +17,28 @@ pub use link::stays_inside;
 pub use path::RelPath;
 pub use search::{Match, Query, search};
 pub use transfer::{delete, read, write};
-pub use walk::{Entry, Kind, Limits, walk};
+use unlock::OWNER_ALL;
+pub use unlock::{Unlocked, open_file};
+pub use walk::{Entry, Kind, Limits, walk, walk_unlocked};
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, PermissionsExt as _};
 
-/// Opens a workspace's root.
+/// Opens a workspace's root, also one that a command closed.
 ///
 /// # Errors
 /// When it is gone or unreadable.
 pub fn open_root(path: &Path) -> std::io::Result<Dir> {
-    Dir::open_ambient_dir(path, ambient_authority())
+    let root = Dir::open_ambient_dir(path, ambient_authority())?;
+    // The handle is for the path only: it can be had for a closed directory, but then serves for nothing.
+    let mode = root.dir_metadata()?.permissions().mode() & 0o7777;
+    if mode & OWNER_ALL != OWNER_ALL {
+        // Another user's is used as far as it is open to us.
+        let _foreign = std::fs::set_permissions(path, Permissions::from_mode(mode | OWNER_ALL));
+    }
+    Ok(root)
 }

@@ -9,7 +9,7 @@ use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Kind, Limits, walk};
+use super::{Kind, Limits, open_file, walk};
 
 /// Larger files are data, not source.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -74,7 +74,7 @@ pub fn search(root: &Dir, query: &Query, limits: Limits) -> io::Result<(Vec<Matc
 fn text(root: &Dir, path: &std::path::Path) -> Option<Vec<u8>> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW);
-    let file = root.open_with(path, &options).ok()?;
+    let file = open_file(root, path, &options).ok()?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).ok()?;
     (!bytes[..bytes.len().min(8192)].contains(&0)).then_some(bytes)

@@ -36,7 +36,13 @@ pub struct ForkList {
 ))]
 pub async fn create(State(app): State<Arc<App>>, Body(request): Body<ForkRequest>) -> Result<(StatusCode, Json<Fork>)> {
     let from = request.from.unwrap_or_else(|| "main".to_owned());
-    let fork = blocking(&app, move |app| app.workspaces.fork(&from)).await?;
+    // Until the copy ends nobody replaces, resets or deletes the origin.
+    let (_, lease) = app.workspaces.share(&from).await?;
+    let fork = blocking(&app, move |app| {
+        let _lease = lease;
+        app.workspaces.fork(&from)
+    })
+    .await?;
     app.metrics.fork_seconds.observe(fork.took_ms / 1000.0);
     Ok((StatusCode::CREATED, Json(fork)))
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use similar::{Algorithm, TextDiff};
 use utoipa::ToSchema;
 
-use crate::files::{Kind, Limits, walk};
+use crate::files::{Kind, Limits, Unlocked, open_file, walk_unlocked};
 
 /// Larger files are named, not shown.
 const MAX_TEXT_BYTES: u64 = 4 << 20;
@@ -43,7 +43,8 @@ struct Side {
 /// # Errors
 /// What the file system says; `FileTooLarge` past the bounds.
 pub fn diff(from: &Dir, to: &Dir, exclude: &GlobSet, limits: Limits) -> io::Result<Diff> {
-    let (old, new) = (list(from, exclude, limits)?, list(to, exclude, limits)?);
+    let (old_tree, new_tree) = (Unlocked::new(from), Unlocked::new(to));
+    let (old, new) = (list(&old_tree, exclude, limits)?, list(&new_tree, exclude, limits)?);
     let paths: BTreeSet<&PathBuf> = old.keys().chain(new.keys()).collect();
     let mut result = Diff { patch: String::new(), files: Vec::new(), truncated: false };
     for path in paths {
@@ -63,9 +64,9 @@ pub fn diff(from: &Dir, to: &Dir, exclude: &GlobSet, limits: Limits) -> io::Resu
     Ok(result)
 }
 
-fn list(root: &Dir, exclude: &GlobSet, limits: Limits) -> io::Result<BTreeMap<PathBuf, Side>> {
+fn list(tree: &Unlocked<'_>, exclude: &GlobSet, limits: Limits) -> io::Result<BTreeMap<PathBuf, Side>> {
     let mut sides = BTreeMap::new();
-    walk(root, limits, |entry| {
+    walk_unlocked(tree, limits, |entry| {
         if exclude.is_match(&entry.path) {
             return Ok(true);
         }
@@ -90,7 +91,12 @@ fn content(root: &Dir, path: &Path, side: Option<&Side>) -> io::Result<Option<Ve
         Some(side) if side.size > MAX_TEXT_BYTES => Ok(None),
         Some(_) => {
             let mut bytes = Vec::new();
-            open(root, path)?.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes)?;
+            match open(root, path) {
+                Ok(file) => file.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes)?,
+                // Another user's: no more to us than its name, as to a command.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+                Err(error) => return Err(error),
+            };
             Ok(Some(bytes))
         }
     }
@@ -99,7 +105,7 @@ fn content(root: &Dir, path: &Path, side: Option<&Side>) -> io::Result<Option<Ve
 fn open(root: &Dir, path: &Path) -> io::Result<cap_std::fs::File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    root.open_with(path, &options)
+    open_file(root, path, &options)
 }
 
 /// Do two files that were too large to hold differ?

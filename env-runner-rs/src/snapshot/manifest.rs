@@ -64,11 +64,6 @@ impl Manifest {
         matches!((self.0.get(path), other.0.get(path)), (Some(one), Some(two)) if one == two)
     }
 
-    /// Bytes of all regular files.
-    pub fn bytes(&self) -> u64 {
-        self.0.values().filter(|stamp| stamp.kind == Kind::File).map(|stamp| stamp.size).sum()
-    }
-
     fn await_next_tick(&self) {
         let latest = self.0.values().map(|stamp| stamp.changed).max().unwrap_or((0, 0));
         // A file system with a clock of its own (or one set back) must not hold us for long.

@@ -88,6 +88,7 @@ pub struct Workspaces {
     home: PathBuf,
     limits: Limits,
     max_forks: usize,
+    max_fork_bytes: u64,
     all: Mutex<HashMap<String, Arc<Workspace>>>,
     /// Newest snapshot of each workspace. Also serialises forking: copies want all processors.
     snapshots: Mutex<HashMap<String, Arc<Snapshot>>>,
@@ -98,11 +99,17 @@ impl Workspaces {
     ///
     /// # Errors
     /// When `home` cannot be cleared.
-    pub fn new(main: PathBuf, home: PathBuf, limits: Limits, max_forks: usize) -> io::Result<Self> {
+    pub fn new(
+        main: PathBuf,
+        home: PathBuf,
+        limits: Limits,
+        max_forks: usize,
+        max_fork_bytes: u64,
+    ) -> io::Result<Self> {
         crate::files::clear(&open_root(&home)?, &[Path::new("lost+found")])?;
         let main = Workspace { path: main, users: Arc::default(), fork: None, from: String::new(), created_at: now() };
         let all = Mutex::new(HashMap::from([(MAIN.to_owned(), Arc::new(main))]));
-        Ok(Self { home, limits, max_forks, all, snapshots: Mutex::default() })
+        Ok(Self { home, limits, max_forks, max_fork_bytes, all, snapshots: Mutex::default() })
     }
 
     pub fn limits(&self) -> Limits {
@@ -141,7 +148,7 @@ impl Workspaces {
         Ok((workspace.path.clone(), lease))
     }
 
-    /// Forks a workspace; blocking.
+    /// Forks a workspace that the caller shares; blocking.
     ///
     /// # Errors
     /// `WorkspaceNotFound`, `TooLarge`, `TooManyRequests` at the bound on forks.
@@ -152,10 +159,10 @@ impl Workspaces {
         if self.lock().len() > self.max_forks {
             return Err(Error::TooManyRequests);
         }
-        let snapshot = self.snapshot(&mut snapshots, from, &origin.path).map_err(too_large)?;
+        let snapshot = self.snapshot(&mut snapshots, from, &origin.path)?;
         let id = format!("f-{}", random_hex(6)?);
         let path = self.home.join(&id);
-        let (method, manifest) = self.copy(&snapshot.path(), &path, &snapshot.manifest).map_err(too_large)?;
+        let (method, manifest) = self.copy(&snapshot.path(), &path, &snapshot.manifest)?;
         let fork = Some(Mutex::new(ForkState { snapshot, manifest }));
         let workspace = Workspace { path, users: Arc::default(), fork, from: from.to_owned(), created_at: now() };
         self.lock().insert(id.clone(), Arc::new(workspace));
@@ -229,7 +236,7 @@ impl Workspaces {
     fn copy(&self, from: &Path, to: &Path, manifest: &Manifest) -> io::Result<(Method, Manifest)> {
         std::fs::create_dir(to)?;
         let copied = open_root(to).and_then(|target| {
-            let method = copy_tree(&open_root(from)?, &target, manifest)?;
+            let method = copy_tree(&open_root(from)?, &target, manifest, self.max_fork_bytes)?;
             Ok((method, Manifest::read(&target, self.limits)?))
         });
         copied.inspect_err(|_| {
@@ -256,14 +263,6 @@ impl Workspaces {
 
 fn not_a_fork() -> Error {
     Error::BadRequest("`main` is no fork; it is replaced by PUT /v1/archive".to_owned())
-}
-
-fn too_large(error: io::Error) -> Error {
-    if error.kind() == io::ErrorKind::FileTooLarge {
-        Error::TooLarge(error.to_string())
-    } else {
-        Error::Internal(error)
-    }
 }
 
 fn now() -> u64 {
