@@ -22,10 +22,12 @@ REPAIRS = {
 }
 API_KEY = "secret-key"
 STEP_MARK = "### step "
+UNREADABLE_MARK = ": unreadable "
 
 
 class ScriptedEndpoint(ThreadingHTTPServer):
-    """`requests` are the bodies that came in; `failures` is a list of statuses to answer with first.
+    """`requests` are the bodies that came in; `failures` is a list of statuses to answer with first,
+    `says` one of answers that come before the script's.
 
     `retry_after` goes with failures. Unless `speaks` is set, no answer comes: `asked` tells that a request is waiting
     for one; with `dripping` white space comes all the while, as some gateways send to keep a connection open.
@@ -38,6 +40,7 @@ class ScriptedEndpoint(ThreadingHTTPServer):
         self.api_key = api_key
         self.requests: list[dict[str, Any]] = []
         self.failures: list[int] = []
+        self.says: list[str] = []
         self.retry_after: str | None = None
         self.speaks = threading.Event()
         self.speaks.set()
@@ -75,7 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.server.api_key and self.headers.get("Authorization") != f"Bearer {self.server.api_key}":
             self._reply(401, {"error": {"message": "invalid api key", "type": "authentication_error"}})
         else:
-            self._reply(200, completion(body))
+            says = self.server.says
+            self._reply(200, completion(body, says.pop(0) if says else None))
 
     def _stay_silent(self) -> None:
         self.close_connection = True
@@ -103,10 +107,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-def completion(body: dict[str, Any]) -> dict[str, Any]:
+def completion(body: dict[str, Any], says: str | None = None) -> dict[str, Any]:
     """The answer to one request, with a plausible count of tokens (4 characters each)."""
     prompt = json.dumps(body["messages"])
-    answer = next_answer(prompt)
+    answer = says or next_answer(prompt)
     sent, said = len(prompt) // 4, len(answer) // 4
     return {
         "id": "scripted",
@@ -131,7 +135,8 @@ def next_answer(prompt: str) -> str:
         ("I verify.", "run_check", {}),
         ("It passes.", "finish", {"summary": f"Corrected a bound in {known}."}),
     ]
-    thought, tool, arguments = script[min(prompt.count(STEP_MARK), len(script) - 1)]
+    done = prompt.count(STEP_MARK) - prompt.count(UNREADABLE_MARK)
+    thought, tool, arguments = script[min(done, len(script) - 1)]
     fields = {"thought": thought, "tool": tool, "arguments": json.dumps(arguments)}
     parts = [f"[[ ## {name} ## ]]\n{value}" for name, value in fields.items()]
     return "\n\n".join([*parts, "[[ ## completed ## ]]"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 from dspy_agent import narrate
 from dspy_agent.clients.fake_runner import FakeRunner
 from dspy_agent.core.budget import Budget, Limits
@@ -49,6 +50,12 @@ def test_a_wrong_event_is_refused() -> None:
     for broken in ({**value, "type": "unknown"}, {**value, "seq": 0}, {**value, "data": {}}):
         with pytest.raises(jsonschema.ValidationError):
             check(broken)
+
+
+def test_a_command_ends_in_every_way_that_the_runner_has() -> None:
+    runner = yaml.safe_load((CONTRACTS / "http/env-runner.yaml").read_text())
+    reasons = set(runner["components"]["schemas"]["Reason"]["enum"])
+    assert set(SCHEMA["$defs"]["execution"]["properties"]["reason"]["enum"]) == reasons | {"CannotStart"}
 
 
 def test_a_real_session_writes_what_the_schema_says(fake_runner: FakeRunner, repo: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,30 @@ def test_an_endpoint_that_fails_is_not_retried_past_the_budget(
     with pytest.raises(PolicyEndpointUnreachable):
         solve(endpoint, fake_runner, repo, MemoryLog(), Limits(seconds=60), retries=4)
     assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"argv": ["true"], "timeout_seconds": 1e999}',
+        '{"argv": ["\\ud800"]}',
+        '{"a": ' * 20_000,
+        "[" * 20_000,
+    ],
+)
+def test_arguments_that_nothing_could_record_are_told_to_the_model(
+    endpoint: ScriptedEndpoint, fake_runner: FakeRunner, repo: Path, arguments: str
+) -> None:
+    endpoint.says = [
+        f"[[ ## thought ## ]]\nHm \ud800.\n\n[[ ## tool ## ]]\nrun\n\n[[ ## arguments ## ]]\n{arguments}"
+    ]
+    log = MemoryLog()
+    outcome = solve(endpoint, fake_runner, repo, log)
+    assert outcome.outcome == "Solved"
+    assert "could not be read" in json.dumps(endpoint.requests[1])
+    for event in log.read(0, 100):
+        event.to_json().encode()
+        json.loads(event.to_json(), parse_constant=pytest.fail)
 
 
 def test_tokens_end_the_session(endpoint: ScriptedEndpoint, fake_runner: FakeRunner, repo: Path) -> None:

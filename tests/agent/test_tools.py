@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,87 @@ class CountingRunner(FakeRunner):
 def test_trial_refuses_wrong_arguments(tool_context: ToolContext, arguments: dict[str, Any]) -> None:
     with pytest.raises(ToolError) as caught:
         use(tool_context, "trial", **arguments)
+    assert caught.value.code == "ArgumentInvalid"
+
+
+VALID: dict[str, dict[str, Any]] = {
+    "read_file": {"path": "last.py", "start": 1, "end": 2},
+    "list_files": {"glob": "**"},
+    "search": {"pattern": "def", "glob": "**"},
+    "edit": {"path": "last.py", "content": FIXED, "old": "items", "new": "x"},
+    "run": {"argv": ["true"], "timeout_seconds": 5},
+    "run_check": {},
+    "trial": {
+        "candidates": [{"edits": []}],
+        "files": [{"path": "a", "content": "x"}],
+        "command": ["true"],
+        "timeout_seconds": 5,
+        "env": {"A": "b"},
+        "keep_output_bytes": 10,
+        "concurrency": 1,
+        "collect": ["a"],
+        "collect_limit_bytes": 10,
+        "stop_on_pass": True,
+        "purpose": "screen",
+        "screening": "a",
+    },
+}
+HALF = "\ud800"
+ODD: list[Any] = [
+    5,
+    0.5,
+    0,
+    -1,
+    True,
+    float("inf"),
+    float("nan"),
+    1e300,
+    10**400,
+    HALF,
+    "",
+    "a\0b",
+    [],
+    [5],
+    [[]],
+]
+ODD += ["x" * 100_000, [HALF], {}, {"a": 1}, {HALF: "x"}, {"x": HALF}, [{"path": HALF, "content": "x"}]]
+ODD += [
+    [{"path": "a", "content": HALF}],
+    [{"edits": [{"path": "a", "content": HALF}]}],
+    [{"edits": 5}],
+    [None],
+]
+
+
+@pytest.mark.parametrize(
+    ("tool", "name"), [(tool, name) for tool, arguments in VALID.items() for name in arguments]
+)
+def test_whatever_a_model_gives_is_answered(any_runner: Runner, repo: Path, tool: str, name: str) -> None:
+    """What a tool raises besides refusals ends the process, and again after each restart."""
+    tool_context = make_tool_context(any_runner, repo)
+    assert use(tool_context, tool, **VALID[tool])
+    for value in ODD:
+        with contextlib.suppress(ToolError, RunnerRequestError):
+            use(tool_context, tool, **{**VALID[tool], name: value})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"collect": 5},
+        {"concurrency": 0.5},
+        {"concurrency": 65},
+        {"keep_output_bytes": float("inf")},
+        {"collect_limit_bytes": 10**400},
+        {"timeout_seconds": float("nan")},
+        {"env": {"A": HALF}},
+    ],
+)
+def test_trial_takes_numbers_and_text_within_bounds(
+    tool_context: ToolContext, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(ToolError) as caught:
+        use(tool_context, "trial", candidates=[{"edits": []}], **arguments)
     assert caught.value.code == "ArgumentInvalid"
 
 

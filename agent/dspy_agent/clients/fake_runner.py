@@ -80,8 +80,13 @@ class FakeRunner:
 
     def write_file(self, path: str, content: bytes, workspace: str = MAIN) -> None:
         target = self._folder(workspace) / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        except OSError as error:
+            raise RunnerRequestError(
+                "BadRequest", f"`{path[:100]}` cannot be written: {error.strerror}.", 400
+            ) from error
 
     def delete_file(self, path: str, workspace: str = MAIN) -> None:
         target = self._folder(workspace) / path

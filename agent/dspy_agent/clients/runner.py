@@ -141,6 +141,10 @@ class RunnerClient:
         for _ in range(BUSY_RETRIES):
             try:
                 response = self._http.request(method, path, **options)
+            except httpx.InvalidURL as error:
+                raise RunnerRequestError(
+                    "BadRequest", f"The path is none that can be asked for: {error}.", 400
+                ) from error
             except httpx.HTTPError as error:
                 raise RunnerLost(f"The env runner does not answer {method} {path}: {error!r}.") from error
             if response.status_code != 429:

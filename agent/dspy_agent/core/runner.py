@@ -22,7 +22,8 @@ class Command:
 
 @dataclass(frozen=True)
 class ExecResult:
-    """How a command ended; `reason` is one of Completed, NonZeroExit, Signaled, TimedOut, OOMKilled, Cancelled."""
+    """How a command ended; `reason` is one of Completed, NonZeroExit, Signaled, TimedOut, OOMKilled, ProcessLimit,
+    Cancelled."""
 
     exit_code: int | None
     signal: int | None

@@ -44,6 +44,6 @@ class ReadFile(Tool):
 def _line(value: object, default: int) -> int:
     if value is None:
         return default
-    if not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ToolError("ArgumentInvalid", "start and end are line numbers counted from 1.")
     return value

@@ -11,7 +11,7 @@ from dspy_agent.core.tools.base import (
     ToolContext,
     argv_argument,
     exec_value,
-    number_argument,
+    seconds_argument,
 )
 
 OUTPUT_CHARACTERS = 16 * 1024
@@ -37,6 +37,6 @@ class Run(Tool):
     required = ("argv",)
 
     def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        timeout = number_argument(arguments, "timeout_seconds", TIMEOUT_SECONDS)
+        timeout = seconds_argument(arguments, "timeout_seconds", TIMEOUT_SECONDS)
         command = Command(argv_argument(arguments, "argv"), context.bounded_timeout(timeout))
         return exec_value(context.workspace.execute(command), OUTPUT_CHARACTERS)

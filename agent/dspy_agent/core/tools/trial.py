@@ -39,8 +39,11 @@ from dspy_agent.core.tools.base import (
     clean_path,
     editable_path,
     exec_value,
-    number_argument,
+    is_text,
+    seconds_argument,
+    strings_argument,
     text_argument,
+    whole_argument,
 )
 from dspy_agent.core.tools.screening import summary
 from dspy_agent.errors import RunnerRequestError, ToolError
@@ -157,19 +160,20 @@ def _parse(context: ToolContext, arguments: Mapping[str, Any]) -> _Plan:
     candidates = arguments.get("candidates")
     if not isinstance(candidates, list) or not 1 <= len(candidates) <= MAX_CANDIDATES:
         raise ToolError("ArgumentInvalid", f"Give candidates as a list of 1 to {MAX_CANDIDATES} objects.")
-    keep = int(number_argument(arguments, "keep_output_bytes", KEEP_OUTPUT_BYTES))
-    limit = int(number_argument(arguments, "collect_limit_bytes", COLLECT_LIMIT_BYTES))
-    collect = tuple(clean_path(path) for path in arguments.get("collect") or [])
+    keep = whole_argument(arguments, "keep_output_bytes", KEEP_OUTPUT_BYTES, MAX_KEEP_OUTPUT_BYTES)
+    collect = tuple(map(clean_path, strings_argument(arguments, "collect")))
     purpose, screening = _purpose(arguments, collect)
-    concurrency = int(number_argument(arguments, "concurrency", context.concurrency))
+    concurrency = whole_argument(arguments, "concurrency", context.concurrency, MAX_CONCURRENCY)
     return _Plan(
         candidates=tuple(_candidate(context, candidate) for candidate in candidates),
         files=_files(arguments.get("files") or []),
         command=_command(context, arguments, keep),
-        keep_output_bytes=min(keep, MAX_KEEP_OUTPUT_BYTES),
+        keep_output_bytes=keep,
         collect=collect,
-        collect_limit_bytes=min(limit, MAX_COLLECT_LIMIT_BYTES),
-        concurrency=min(concurrency, MAX_CONCURRENCY, len(candidates)),
+        collect_limit_bytes=whole_argument(
+            arguments, "collect_limit_bytes", COLLECT_LIMIT_BYTES, MAX_COLLECT_LIMIT_BYTES
+        ),
+        concurrency=min(concurrency, len(candidates)),
         stop_on_pass=arguments.get("stop_on_pass") is True,
         purpose=purpose,
         screening=screening,
@@ -191,11 +195,11 @@ def _purpose(arguments: Mapping[str, Any], collect: tuple[str, ...]) -> tuple[st
 def _command(context: ToolContext, arguments: Mapping[str, Any], keep_output_bytes: int) -> Command:
     argv = context.task.check if arguments.get("command") is None else argv_argument(arguments, "command")
     env = arguments.get("env") or {}
-    if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
+    if not isinstance(env, dict) or not all(is_text(text) for item in env.items() for text in item):
         raise ToolError("ArgumentInvalid", "Give env as an object of strings.")
     return Command(
         argv=argv,
-        timeout_seconds=number_argument(arguments, "timeout_seconds", context.task.check_timeout_seconds),
+        timeout_seconds=seconds_argument(arguments, "timeout_seconds", context.task.check_timeout_seconds),
         env=env,
         # The runner keeps the head and the tail; twice the tail leaves the whole tail in its second half.
         output_limit_bytes=max(2 * keep_output_bytes, 1024),
@@ -219,7 +223,7 @@ def _files(items: object) -> Files:
 
 def _file(item: object) -> tuple[str, bytes | None]:
     content = item.get("content", 0) if isinstance(item, dict) else 0
-    if not isinstance(item, dict) or not (content is None or isinstance(content, str)):
+    if not isinstance(item, dict) or not (content is None or is_text(content)):
         raise ToolError(
             "ArgumentInvalid", 'Each file is {"path", "content"}; null as content deletes the file.'
         )

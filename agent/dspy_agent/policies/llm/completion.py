@@ -129,10 +129,12 @@ class Completion(Tool):
         )
 
     def _request(self, messages: list[dict[str, str]]) -> lm15.Request:
-        system = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
-        turns = tuple(
-            lm15.Message.user(message["content"]) for message in messages if message["role"] == "user"
-        )
+        by_role = {
+            role: [_encodable(message["content"]) for message in messages if message["role"] == role]
+            for role in ("system", "user")
+        }
+        system = "\n\n".join(by_role["system"])
+        turns = tuple(map(lm15.Message.user, by_role["user"]))
         return lm15.Request(model=self._model, system=system or None, messages=turns, config=self._config)
 
     def _usage(self, usage: Any) -> dict[str, Any]:

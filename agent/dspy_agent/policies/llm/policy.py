@@ -57,7 +57,7 @@ class LlmPolicy:
                 continue
             try:
                 thought, call = self._read(str(answer.value["text"]))
-            except (AdapterParseError, ValueError) as error:
+            except (AdapterParseError, ValueError, RecursionError) as error:
                 unreadable += 1
                 if unreadable >= MAX_UNREADABLE:
                     return Finish("PolicyGaveUp", f"The model's answers cannot be read: {str(error)[:300]}")
@@ -84,6 +84,8 @@ class LlmPolicy:
         fields = self._adapter.parse(NextStep, text)
         if fields["tool"] == "llm" or not isinstance(fields["arguments"], dict):
             raise ValueError("Name one of the tools, with a JSON object of arguments.")
+        # Infinity, nan and half of a surrogate pair are read, but neither the log nor a tool could write them.
+        json.dumps(fields["arguments"], allow_nan=False, ensure_ascii=False).encode()
         return fields["thought"], ToolCall(fields["tool"].strip(), fields["arguments"])
 
 
