@@ -34,6 +34,7 @@ _SERVE = {
     "RUNNER_LOG": "info",
     "RUNNER_MAX_TIMEOUT_MS": str(24 * 3_600_000),
     "RUNNER_MAX_FORKS": "256",
+    "RUNNER_MAX_FORK_BYTES": str(4 * _GIB),
     "RUNNER_MAX_ARCHIVE_BYTES": str(2 * _GIB),
     "RUNNER_MAX_ENTRIES": "500000",
     "RUNNER_MAX_TRANSFER_BYTES": str(64 * 2**20),
