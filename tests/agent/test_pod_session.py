@@ -326,6 +326,21 @@ def test_an_unreachable_store_ends_the_session(pod: Pod) -> None:
     assert pod.ends() == ("Error", "StoreUnreachable")
 
 
+def test_a_refused_patch_is_recorded(pod: Pod) -> None:
+    class FullBlobs(MemoryBlobs):
+        def put(self, content: bytes) -> str:
+            raise StoreRefused("RedDB refused a blob of 300 bytes.")
+
+    pod.blobs = FullBlobs()
+    assert pod.ends() == ("Error", "StoreRefused")
+    assert pod.types()[-2:] == ["edit", "session_finished"]
+
+
+def test_a_store_that_refuses_its_log_too_ends_the_session(pod: Pod) -> None:
+    pod.log = BrokenLog(StoreRefused("RedDB refused the token."))
+    assert pod.ends() == ("Error", "StoreRefused")
+
+
 def test_an_error_is_told_even_when_the_store_is_gone(pod: Pod) -> None:
     pod.log = BrokenLog(StoreUnreachable("RedDB did not answer."), after=3)
     assert pod.ends(task=task(command=["true"])) == ("Error", "CheckAlreadyPasses")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from dspy_agent.clients.reddb import BlobClient, StreamLog
@@ -83,6 +85,43 @@ def test_a_wrong_token_is_refused_at_once(store: RedDb) -> None:
     with pytest.raises(StoreRefused):
         log.append(event(1))
     log.close()
+
+
+class _Troubled(BaseHTTPRequestHandler):
+    """Answers as RedDB does, after two answers of a store in trouble; a large blob it refuses for good."""
+
+    statuses: ClassVar[list[int]] = []
+
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(413 if len(content) > 10 else self.statuses.pop(0))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+        """Silent."""
+
+
+def test_a_store_in_trouble_is_asked_again() -> None:
+    server = HTTPServer(("127.0.0.1", 0), _Troubled)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    blobs = BlobClient(f"http://127.0.0.1:{server.server_address[1]}", TOKEN, retry_seconds=30)
+    impatient = BlobClient(f"http://127.0.0.1:{server.server_address[1]}", TOKEN, retry_seconds=0)
+    try:
+        _Troubled.statuses = [500, 503, 201]
+        assert blobs.put(b"content") == hashlib.sha256(b"content").hexdigest()
+        _Troubled.statuses = [500]
+        with pytest.raises(StoreUnreachable, match="500"):
+            impatient.put(b"content")
+        with pytest.raises(StoreRefused):
+            blobs.put(b"more than it takes")
+    finally:
+        blobs.close()
+        impatient.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_blobs_are_found_by_their_hash(store: RedDb) -> None:

@@ -1,6 +1,7 @@
 """RedDB: the event log over RESP, blobs over HTTP. Contract: contracts/http/reddb.yaml.
 
-Both wait through a restart of the store: a request that got no answer is sent again until the retry window closes.
+Both wait through a restart of the store: a request that got no answer, or an answer that says that the store is in
+trouble, is sent again until the retry window closes.
 """
 
 from __future__ import annotations
@@ -138,9 +139,12 @@ class BlobClient:
         self._http.close()
 
     def _send(self, method: str, path: str, content: bytes | None = None) -> httpx.Response:
-        return patiently(
-            lambda: self._http.request(method, path, content=content),
-            (httpx.TransportError,),
-            self._retry_seconds,
-            f"{method} {path}",
-        )
+        def attempt() -> httpx.Response:
+            response = self._http.request(method, path, content=content)
+            if response.is_server_error:
+                # RedDB's trouble, not our request's: content under its own hash may be sent any number of times.
+                response.raise_for_status()
+            return response
+
+        unavailable = (httpx.TransportError, httpx.HTTPStatusError)
+        return patiently(attempt, unavailable, self._retry_seconds, f"{method} {path}")

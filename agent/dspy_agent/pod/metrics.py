@@ -12,12 +12,18 @@ from prometheus_client import (
 )
 
 from dspy_agent.core.events import Event
+from dspy_agent.core.tools import default_tools
 
 STEP_BUCKETS = (0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300)
 
 
+# The model is called like any other tool.
+TOOLS = frozenset({*default_tools(), "llm"})
+UNKNOWN = "unknown"
+
+
 class Metrics:
-    """Labels are bounded: tools are a fixed set."""
+    """Labels are bounded: a tool that does not exist counts as `unknown`, whatever name a model made up."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -45,8 +51,9 @@ class Metrics:
             self._ready.set(1)
         if "tool" not in data:
             return
-        self._steps.labels(data["tool"], str(data["ok"]).lower()).inc()
-        self._seconds.labels(data["tool"]).observe(data["seconds"])
+        tool = data["tool"] if data["tool"] in TOOLS else UNKNOWN
+        self._steps.labels(tool, str(data["ok"]).lower()).inc()
+        self._seconds.labels(tool).observe(data["seconds"])
         if data["ok"] and event.type == "llm_call":
             self._tokens.inc(data["value"]["usage"]["total_tokens"])
 

@@ -58,9 +58,12 @@ class PodSession:
             return self._recorded_outcome() or self._attempts()
         except SessionError as error:
             return self._failed(error.reason, str(error))
-        except (StoreUnreachable, StoreRefused) as error:
+        except StoreUnreachable as error:
             # There is no log to write to: the termination message is all that is left.
             return Outcome("Error", "StoreUnreachable", str(error))
+        except StoreRefused as error:
+            # A blob may be refused that is too large, while the log works.
+            return self._failed("StoreRefused", str(error))
         except ReplayMismatch as error:
             return Outcome("Error", "ReplayMismatch", str(error))
         except RunnerError as error:
