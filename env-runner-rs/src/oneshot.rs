@@ -105,7 +105,7 @@ fn exit_code(outcome: &Outcome) -> i32 {
     }
 }
 
-/// The result in at most `limit` bytes: both tails are halved until it fits, being escaped as they are.
+/// The result in at most `limit` bytes: both tails, which escaping lengthens, are shortened until it fits.
 fn fitted(outcome: &Outcome, execution: &Execution, limit: usize) -> std::result::Result<String, Box<dyn StdError>> {
     let mut keep = limit / 2;
     loop {

@@ -78,6 +78,7 @@ async fn app(args: &ServeArgs, token: String, sandbox: Sandbox) -> Outcome<App> 
         max_concurrent: concurrency,
         admission: Arc::new(Semaphore::new(concurrency)),
         heavy: Arc::new(Semaphore::new(concurrency)),
+        single: Arc::new(Semaphore::new(concurrency)),
         tmp,
         max_archive_bytes: args.max_archive_bytes,
         max_transfer_bytes: args.max_transfer_bytes,

@@ -97,7 +97,49 @@ fn what_cannot_start_is_told_apart_from_what_fails() {
 #[test]
 fn the_trace_goes_on_into_the_command() {
     let runner = Runner::start(None, &[]);
-    assert_eq!(runner.shell("echo \"[$TRACEPARENT]\"")["stdout"], "[]\n");
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let told = |request: &serde_json::Value, headers: &[(&str, &str)]| {
+        let reply = runner.send("POST", "/v1/exec", request.to_string().as_bytes(), headers);
+        reply.json()["stdout"].as_str().unwrap().to_owned()
+    };
+    let mut request = json!({"argv": ["sh", "-c", "echo \"[$TRACEPARENT]\""]});
+    assert_eq!(told(&request, &[]), "[]\n");
+    assert_eq!(told(&request, &[("traceparent", trace)]), format!("[{trace}]\n"));
+    request["env"] = json!({"TRACEPARENT": "its own"});
+    assert_eq!(told(&request, &[("traceparent", trace)]), "[its own]\n");
+}
+
+#[test]
+fn every_refusal_has_the_same_form_and_a_file_has_its_own_bound() {
+    let runner = Runner::start(None, &["--max-transfer-bytes", "40000000"]);
+    // More than a request in JSON may hold, less than a file.
+    assert_eq!(runner.call("PUT", "/v1/files/large", &vec![b'x'; 36 << 20]).status, 204);
+    assert_eq!(runner.call("GET", "/v1/files/large", b"").bytes.len(), 36 << 20);
+    let refused = [
+        runner.call("PUT", "/v1/files/larger", &vec![b'x'; 40_000_001]),
+        runner.call("GET", "/v1/files/%ff", b""),
+        runner.call("DELETE", "/v1/forks/%ff", b""),
+        runner.call("GET", "/v1/files?limit=many", b""),
+    ];
+    let codes: Vec<_> = refused.iter().map(|reply| (reply.status, reply.code())).collect();
+    let bad = (400, "BadRequest".to_owned());
+    assert_eq!(codes, [(413, "TooLarge".to_owned()), bad.clone(), bad.clone(), bad]);
+    assert!(!runner.path("workspace/larger").exists());
+}
+
+#[test]
+fn single_files_wait_for_their_turn() {
+    let runner = Runner::start(None, &["--max-concurrent", "1"]);
+    runner.call("PUT", "/v1/files/f", b"content");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    assert_eq!(runner.call("GET", "/v1/files/f", b"").bytes, b"content");
+                }
+            });
+        }
+    });
 }
 
 #[test]

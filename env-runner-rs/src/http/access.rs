@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Query, Request, State};
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Path, Query, Request, State};
+use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -48,6 +50,22 @@ pub async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) 
 #[from_request(via(Json), rejection(Error))]
 pub struct Body<T>(pub T);
 
+/// A body of any bytes whose errors are ours.
+pub struct Raw(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        Ok(Self(Bytes::from_request(request, state).await?))
+    }
+}
+
+/// Parts of the path whose errors are ours.
+#[derive(FromRequestParts)]
+#[from_request(via(Path), rejection(Error))]
+pub struct Segment<T>(pub T);
+
 /// A query whose errors are ours.
 #[derive(FromRequestParts)]
 #[from_request(via(Query), rejection(Error))]
@@ -55,9 +73,25 @@ pub struct Params<T>(pub T);
 
 impl From<JsonRejection> for Error {
     fn from(rejection: JsonRejection) -> Self {
-        if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-            return Self::TooLarge("The request's body is too large.".to_owned());
-        }
+        refused_body(rejection.status(), rejection.body_text())
+    }
+}
+
+impl From<BytesRejection> for Error {
+    fn from(rejection: BytesRejection) -> Self {
+        refused_body(rejection.status(), rejection.body_text())
+    }
+}
+
+fn refused_body(status: StatusCode, text: String) -> Error {
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        return Error::TooLarge("The request's body is too large.".to_owned());
+    }
+    Error::BadRequest(text)
+}
+
+impl From<PathRejection> for Error {
+    fn from(rejection: PathRejection) -> Self {
         Self::BadRequest(rejection.body_text())
     }
 }

@@ -36,6 +36,8 @@ pub struct DiffParams {
     (status = 200, body = Diff),
     (status = 400, body = ErrorBody, description = "BadRequest"),
     (status = 404, body = ErrorBody, description = "WorkspaceNotFound"),
+    (status = 413, body = ErrorBody, description = "TooLarge"),
+    (status = 429, body = ErrorBody, description = "TooManyRequests; see Retry-After"),
 ))]
 pub async fn diff(State(app): State<Arc<App>>, Params(params): Params<DiffParams>) -> Result<Json<Diff>> {
     let (from, to) = (app.workspaces.path(&params.from)?, app.workspaces.path(&params.to)?);

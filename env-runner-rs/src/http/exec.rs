@@ -21,7 +21,6 @@ use crate::sandbox::Execution;
 #[utoipa::path(post, path = "/v1/exec", request_body = ExecRequest, security(("bearer" = [])), responses(
     (status = 200, body = ExecReply, description = "The command started and ended, however it ended"),
     (status = 400, body = ErrorBody, description = "BadRequest"),
-    (status = 401, body = ErrorBody, description = "Unauthorized"),
     (status = 403, body = ErrorBody, description = "NetworkNotAllowed"),
     (status = 404, body = ErrorBody, description = "WorkspaceNotFound"),
     (status = 413, body = ErrorBody, description = "TooLarge"),

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use cap_std::fs::MetadataExt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::access::Params;
-use super::{App, blocking, glob};
+use super::access::{Params, Raw, Segment};
+use super::{App, blocking, blocking_single, glob};
 use crate::error::{Error, ErrorBody, Result};
 use crate::files::{self, Kind, RelPath, open_root, walk};
 
@@ -61,6 +60,8 @@ pub struct FileList {
     (status = 200, body = FileList),
     (status = 400, body = ErrorBody, description = "BadRequest"),
     (status = 404, body = ErrorBody, description = "WorkspaceNotFound"),
+    (status = 413, body = ErrorBody, description = "TooLarge"),
+    (status = 429, body = ErrorBody, description = "TooManyRequests; see Retry-After"),
 ))]
 pub async fn list(State(app): State<Arc<App>>, Params(params): Params<ListParams>) -> Result<Json<FileList>> {
     let root = workspace(&app, params.workspace.as_deref())?;
@@ -89,16 +90,18 @@ pub async fn list(State(app): State<Arc<App>>, Params(params): Params<ListParams
 /// Reads a file.
 #[utoipa::path(get, path = "/v1/files/{*path}", params(("path" = String, Path), FileParams), security(("bearer" = [])), responses(
     (status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+    (status = 400, body = ErrorBody, description = "BadRequest"),
     (status = 404, body = ErrorBody, description = "FileNotFound, WorkspaceNotFound"),
     (status = 413, body = ErrorBody, description = "TooLarge"),
 ))]
 pub async fn read(
     State(app): State<Arc<App>>,
-    Path(path): Path<String>,
+    Segment(path): Segment<String>,
     Params(params): Params<FileParams>,
 ) -> Result<impl IntoResponse> {
     let (root, path) = (workspace(&app, params.workspace.as_deref())?, parse(&path)?);
-    let bytes = blocking(&app, move |app| files::read(&open_root(&root)?, &path, app.max_transfer_bytes)).await?;
+    let bytes =
+        blocking_single(&app, move |app| files::read(&open_root(&root)?, &path, app.max_transfer_bytes)).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes))
 }
 
@@ -112,27 +115,28 @@ pub async fn read(
 ))]
 pub async fn write(
     State(app): State<Arc<App>>,
-    Path(path): Path<String>,
+    Segment(path): Segment<String>,
     Params(params): Params<FileParams>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<StatusCode> {
     let (root, path) = (workspace(&app, params.workspace.as_deref())?, parse(&path)?);
-    blocking(&app, move |_| files::write(&open_root(&root)?, &path, &body)).await?;
+    blocking_single(&app, move |_| files::write(&open_root(&root)?, &path, &body)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Deletes a file, a link, or a directory with everything below it.
 #[utoipa::path(delete, path = "/v1/files/{*path}", params(("path" = String, Path), FileParams), security(("bearer" = [])), responses(
     (status = 204, description = "Deleted"),
+    (status = 400, body = ErrorBody, description = "BadRequest"),
     (status = 404, body = ErrorBody, description = "FileNotFound, WorkspaceNotFound"),
 ))]
 pub async fn delete(
     State(app): State<Arc<App>>,
-    Path(path): Path<String>,
+    Segment(path): Segment<String>,
     Params(params): Params<FileParams>,
 ) -> Result<StatusCode> {
     let (root, path) = (workspace(&app, params.workspace.as_deref())?, parse(&path)?);
-    blocking(&app, move |_| files::delete(&open_root(&root)?, &path)).await?;
+    blocking_single(&app, move |_| files::delete(&open_root(&root)?, &path)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::access::Body;
+use super::access::{Body, Segment};
 use super::{App, blocking};
 use crate::error::{ErrorBody, Result};
 use crate::snapshot::{Fork, ForkInfo};
@@ -30,6 +30,7 @@ pub struct ForkList {
 /// Forks a workspace as it is now.
 #[utoipa::path(post, path = "/v1/forks", request_body = ForkRequest, security(("bearer" = [])), responses(
     (status = 201, body = Fork),
+    (status = 400, body = ErrorBody, description = "BadRequest"),
     (status = 404, body = ErrorBody, description = "WorkspaceNotFound"),
     (status = 413, body = ErrorBody, description = "TooLarge"),
     (status = 429, body = ErrorBody, description = "TooManyRequests: too many forks or too much at one time"),
@@ -57,9 +58,11 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<ForkList> {
 #[utoipa::path(delete, path = "/v1/forks/{id}", params(("id" = String, Path)), security(("bearer" = [])), responses(
     (status = 204, description = "Deleted"),
     (status = 404, body = ErrorBody, description = "WorkspaceNotFound"),
+    (status = 400, body = ErrorBody, description = "BadRequest"),
     (status = 409, body = ErrorBody, description = "WorkspaceBusy"),
+    (status = 429, body = ErrorBody, description = "TooManyRequests; see Retry-After"),
 ))]
-pub async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<StatusCode> {
+pub async fn delete(State(app): State<Arc<App>>, Segment(id): Segment<String>) -> Result<StatusCode> {
     let (_, lease) = app.workspaces.own(&id).await?;
     blocking(&app, move |app| {
         let _lease = lease;
@@ -73,9 +76,11 @@ pub async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>) -> Resu
 #[utoipa::path(post, path = "/v1/forks/{id}/reset", params(("id" = String, Path)), security(("bearer" = [])), responses(
     (status = 204, description = "Reset"),
     (status = 404, body = ErrorBody, description = "WorkspaceNotFound"),
+    (status = 400, body = ErrorBody, description = "BadRequest"),
     (status = 409, body = ErrorBody, description = "WorkspaceBusy"),
+    (status = 429, body = ErrorBody, description = "TooManyRequests; see Retry-After"),
 ))]
-pub async fn reset(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<StatusCode> {
+pub async fn reset(State(app): State<Arc<App>>, Segment(id): Segment<String>) -> Result<StatusCode> {
     let (_, lease) = app.workspaces.own(&id).await?;
     blocking(&app, move |app| {
         let _lease = lease;

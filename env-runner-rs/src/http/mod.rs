@@ -22,8 +22,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use globset::{Glob, GlobMatcher};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -55,6 +56,8 @@ pub struct App {
     pub admission: Arc<Semaphore>,
     /// Requests that walk or copy whole trees.
     pub heavy: Arc<Semaphore>,
+    /// Requests for one file.
+    pub single: Arc<Semaphore>,
     /// Parent of the commands' private directories.
     pub tmp: PathBuf,
     pub max_archive_bytes: u64,
@@ -74,6 +77,23 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&App) -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let permit = Arc::clone(&app.heavy).try_acquire_owned().map_err(|_| Error::TooManyRequests)?;
+    holding(permit, app, work).await
+}
+
+/// Runs blocking work on one file, soon done: it waits for its turn. Connections bound how many do.
+pub(crate) async fn blocking_single<T: Send + 'static>(
+    app: &Arc<App>,
+    work: impl FnOnce(&App) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let permit = Arc::clone(&app.single).acquire_owned().await.map_err(Error::internal)?;
+    holding(permit, app, work).await
+}
+
+async fn holding<T: Send + 'static>(
+    permit: OwnedSemaphorePermit,
+    app: &Arc<App>,
+    work: impl FnOnce(&App) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let app = Arc::clone(app);
     tokio::task::spawn_blocking(move || {
         let _permit = permit; // until the work is done, even when its client has gone
@@ -104,24 +124,46 @@ struct Document;
 
 struct BearerToken;
 
-impl utoipa::Modify for BearerToken {
+/// What every route behind the token may answer.
+struct SharedResponses;
+
+impl Modify for SharedResponses {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let body = || ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
+        let answer = |text| ResponseBuilder::new().description(text).content("application/json", body()).build();
+        for item in document.paths.paths.values_mut() {
+            let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+            for operation in operations.into_iter().flatten().filter(|operation| operation.security.is_some()) {
+                for (status, text) in [("401", "Unauthorized"), ("500", "Internal")] {
+                    operation.responses.responses.insert(status.to_owned(), answer(text).into());
+                }
+            }
+        }
+    }
+}
+
+impl Modify for BearerToken {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
         document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
     }
 }
 
-fn routes() -> (OpenApiRouter<Arc<App>>, OpenApiRouter<Arc<App>>) {
+/// Routes for all, and routes behind the token.
+fn routes(max_transfer_bytes: usize) -> (OpenApiRouter<Arc<App>>, OpenApiRouter<Arc<App>>) {
     let open = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics));
+    let single_files = OpenApiRouter::new()
+        .routes(routes!(files::read, files::write, files::delete))
+        .layer(DefaultBodyLimit::max(max_transfer_bytes));
     let guarded = OpenApiRouter::new()
+        .merge(single_files)
         .routes(routes!(exec::exec))
         .routes(routes!(noop::noop))
         .routes(routes!(archive::replace))
         .routes(routes!(files::list))
-        .routes(routes!(files::read, files::write, files::delete))
         .routes(routes!(search::search))
         .routes(routes!(forks::create, forks::list))
         .routes(routes!(forks::delete))
@@ -136,13 +178,15 @@ fn routes() -> (OpenApiRouter<Arc<App>>, OpenApiRouter<Arc<App>>) {
 /// # Errors
 /// When it cannot be written as YAML.
 pub fn openapi() -> std::result::Result<String, Box<dyn std::error::Error>> {
-    let (open, guarded) = routes();
-    Ok(open.merge(guarded).into_openapi().to_yaml()?)
+    let (open, guarded) = routes(0);
+    let mut document = open.merge(guarded).into_openapi();
+    SharedResponses.modify(&mut document);
+    Ok(document.to_yaml()?)
 }
 
 /// The service over `app`.
 pub fn router(app: Arc<App>) -> Router {
-    let (open, guarded) = routes();
+    let (open, guarded) = routes(app.max_transfer_bytes);
     let guarded = guarded.route_layer(from_fn_with_state(Arc::clone(&app), access::authorize));
     let (router, _) = open.merge(guarded).split_for_parts();
     router

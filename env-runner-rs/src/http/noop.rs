@@ -13,7 +13,7 @@ use crate::error::{ErrorBody, Result};
 #[utoipa::path(post, path = "/v1/noop", request_body = serde_json::Value, security(("bearer" = [])), responses(
     (status = 200, body = serde_json::Value, description = "An empty object"),
     (status = 400, body = ErrorBody, description = "BadRequest"),
-    (status = 401, body = ErrorBody, description = "Unauthorized"),
+    (status = 413, body = ErrorBody, description = "TooLarge"),
     (status = 429, body = ErrorBody, description = "TooManyRequests; see Retry-After"),
 ))]
 pub async fn noop(State(app): State<Arc<App>>, _body: Body<serde_json::Value>) -> Result<Json<serde_json::Value>> {

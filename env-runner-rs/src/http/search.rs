@@ -45,6 +45,8 @@ pub struct SearchReply {
     (status = 200, body = SearchReply),
     (status = 400, body = ErrorBody, description = "BadRequest"),
     (status = 404, body = ErrorBody, description = "WorkspaceNotFound"),
+    (status = 413, body = ErrorBody, description = "TooLarge"),
+    (status = 429, body = ErrorBody, description = "TooManyRequests; see Retry-After"),
 ))]
 pub async fn search(State(app): State<Arc<App>>, Params(params): Params<SearchParams>) -> Result<Json<SearchReply>> {
     let root = app.workspaces.path(params.workspace.as_deref().unwrap_or("main"))?;

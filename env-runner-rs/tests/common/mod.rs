@@ -152,14 +152,22 @@ impl Runner {
     }
 
     pub fn call_with(&self, authorization: &str, method: &str, route: &str, body: &[u8]) -> Reply {
+        self.request(method, route, body, &[("authorization", authorization)])
+    }
+
+    /// As [`Self::call`], with further headers.
+    pub fn send(&self, method: &str, route: &str, body: &[u8], headers: &[(&str, &str)]) -> Reply {
+        let authorization = format!("Bearer {TOKEN}");
+        self.request(method, route, body, &[&[("authorization", authorization.as_str())], headers].concat())
+    }
+
+    fn request(&self, method: &str, route: &str, body: &[u8], headers: &[(&str, &str)]) -> Reply {
         let request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("{}{route}", self.base))
-            .header("authorization", authorization)
-            .header("content-type", "application/json")
-            .body(body.to_vec())
-            .unwrap();
-        let mut response = self.agent.run(request).unwrap();
+            .header("content-type", "application/json");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let mut response = self.agent.run(request.body(body.to_vec()).unwrap()).unwrap();
         let status = response.status().as_u16();
         let bytes = response.body_mut().with_config().limit(1 << 30).read_to_vec().unwrap();
         Reply { status, bytes }
