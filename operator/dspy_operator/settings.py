@@ -52,6 +52,9 @@ class Settings:
     retry_seconds: float = _setting(
         "delay before a task's first retry; it doubles with every further one", 10.0
     )
+    retention_days: int = _setting(
+        "how long RedDB keeps a session's events and patch after its last event, 1 to 3650", 90
+    )
     identity: str = _setting(
         "this replica in the Lease; the pod's name, so that a restarted container leads on", ""
     )
@@ -70,6 +73,7 @@ class Settings:
         _require(1 <= self.workers <= 256, "workers", "must lie between 1 and 256")
         _require(1 <= self.lease_seconds <= 3600, "lease_seconds", "must lie between 1 and 3600")
         _require(0 < self.retry_seconds <= 3600, "retry_seconds", "must lie above 0 and at most at 3600")
+        _require(1 <= self.retention_days <= 3650, "retention_days", "must lie between 1 and 3650")
         _require(
             self.reddb_url.startswith(("redis://", "rediss://")), "reddb_url", "must begin with redis://"
         )

@@ -95,6 +95,7 @@ def _agent_env(session: Object, workspace: Object, settings: Settings, master_to
         parts.env("DSPY_AGENT_REDDB_URL", settings.reddb_url),
         parts.env("DSPY_AGENT_REDDB_HTTP_URL", settings.reddb_http_url),
         parts.env("DSPY_AGENT_REDDB_TOKEN", scoped_token(master_token, names.session_prefix(**identity))),
+        parts.env("DSPY_AGENT_RETENTION_DAYS", str(settings.retention_days)),
         parts.env("DSPY_AGENT_TERMINATION_LOG", parts.TERMINATION_LOG),
         parts.env("HOME", "/scratch"),
         parts.env("TMPDIR", "/scratch"),

@@ -26,6 +26,8 @@
   value: "0.0.0.0:8081"
 - name: DSPY_OPERATOR_LOG_LEVEL
   value: {{ .Values.operator.logLevel | upper | quote }}
+- name: DSPY_OPERATOR_RETENTION_DAYS
+  value: {{ .Values.sessions.retentionDays | quote }}
 - name: DSPY_OPERATOR_WORKERS
   value: {{ .Values.operator.workers | quote }}
 - name: DSPY_OPERATOR_LEASE_NAME
