@@ -21,6 +21,7 @@ import (
 const (
 	token     = "token-of-the-benchmark-0123456789"
 	batchSize = 1000
+	maxQueued = 100_000 // beyond the tasks sent at once: the bound is not what is measured
 	senders   = 2
 	patience  = 2 * time.Minute
 )
@@ -86,7 +87,8 @@ func startOurs(ctx context.Context, s settings) (*ours, error) {
 	runner := []string{s.runner, "serve", "--listen", at[2], "--token-file", tokenFile, "--max-concurrent", "64",
 		"--workspace", filepath.Join(o.dir, "workspace"), "--forks-dir", filepath.Join(o.dir, "forks")}
 	orchestrator := append([]string{s.orchestrator, "serve", "--listen", at[3], "--reddb", "redis://" + at[0],
-		"--runners", "http://" + at[2], "--runner-token-file", tokenFile, "--token-file", tokenFile, "--pprof", s.pprof}, password...)
+		"--runners", "http://" + at[2], "--runner-token-file", tokenFile, "--token-file", tokenFile, "--pprof", s.pprof,
+		"--max-queued", strconv.Itoa(s.tasks + s.commands + maxQueued)}, password...)
 	for _, argv := range [][]string{store, runner, orchestrator} {
 		stop, err := spawn(argv...)
 		if err != nil {

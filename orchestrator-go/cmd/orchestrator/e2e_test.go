@@ -144,6 +144,26 @@ func TestDrainingAcceptsTasks(t *testing.T) {
 	first.awaitExit(t)
 }
 
+func TestFullQueueRefusesAndLosesNothing(t *testing.T) {
+	onEachStore(t, func(t *testing.T, store *queuetest.Server) {
+		fake := fakerunner.Start(t, 4)
+		p := start(t, store, fake.URL, "--workers", "1", "--max-queued", "1000")
+		slow := p.submit(t, `{"argv":["/bin/sleep","3600"]}`)
+		<-fake.Admitted()
+		ids := p.submitNoops(t, 1000)
+		if id, status := p.trySubmit(t, `{"noop":true}`); status == http.StatusAccepted {
+			ids = append(ids, id) // one more was leased meanwhile, to wait for the slot
+			p.call(t, "POST", "/v1/tasks", `{"noop":true}`, http.StatusTooManyRequests, nil)
+		} else if status != http.StatusTooManyRequests {
+			t.Errorf("a full queue answered %d", status)
+		}
+		p.call(t, "POST", "/v1/tasks/"+slow+"/cancel", "", http.StatusOK, nil)
+		for _, id := range append(ids, p.submitSoon(t, `{"noop":true}`)) {
+			p.await(t, id, "Succeeded")
+		}
+	})
+}
+
 // TestTheRealChain has no fake in it.
 func TestTheRealChain(t *testing.T) {
 	p := start(t, queuetest.StartRedDB(t), backendtest.StartEnvRunner(t, fakerunner.Token))

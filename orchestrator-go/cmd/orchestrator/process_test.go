@@ -151,8 +151,21 @@ func (p *process) awaitExit(t *testing.T) {
 	p.cmd = nil
 }
 
-// call sends a request with the token; into may be nil.
+// call sends a request with the token and checks the status; into may be nil.
 func (p *process) call(t *testing.T, method, path, body string, want int, into any) {
+	t.Helper()
+	status, text := p.send(t, method, path, body)
+	if status != want {
+		t.Fatalf("%s %s: %d %s", method, path, status, text)
+	}
+	if into != nil {
+		if err := json.Unmarshal(text, into); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (p *process) send(t *testing.T, method, path, body string) (status int, reply []byte) {
 	t.Helper()
 	req, err := http.NewRequest(method, p.base+path, strings.NewReader(body))
 	if err != nil {
@@ -168,14 +181,7 @@ func (p *process) call(t *testing.T, method, path, body string, want int, into a
 	if err = closing(resp, err); err != nil {
 		t.Fatal(err)
 	}
-	if resp.StatusCode != want {
-		t.Fatalf("%s %s: %d %s", method, path, resp.StatusCode, text)
-	}
-	if into != nil {
-		if err := json.Unmarshal(text, into); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return resp.StatusCode, text
 }
 
 func closing(resp *http.Response, err error) error {
@@ -190,6 +196,28 @@ func (p *process) submit(t *testing.T, body string) string {
 	var got httpapi.Accepted
 	p.call(t, "POST", "/v1/tasks", body, http.StatusAccepted, &got)
 	return got.ID
+}
+
+// trySubmit sends a task that may be refused.
+func (p *process) trySubmit(t *testing.T, body string) (id string, status int) {
+	t.Helper()
+	status, reply := p.send(t, "POST", "/v1/tasks", body)
+	var got httpapi.Accepted
+	if err := json.Unmarshal(reply, &got); err != nil {
+		t.Fatal(err)
+	}
+	return got.ID, status
+}
+
+// submitSoon sends a task until the queue has room for it.
+func (p *process) submitSoon(t *testing.T, body string) (id string) {
+	t.Helper()
+	queuetest.Eventually(t, patience, "the queue has room", func() bool {
+		var status int
+		id, status = p.trySubmit(t, body)
+		return status == http.StatusAccepted
+	})
+	return id
 }
 
 // submitNoops sends n no-op tasks in batches and returns their ids.

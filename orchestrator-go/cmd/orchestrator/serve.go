@@ -38,7 +38,7 @@ func serve(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	q, err := queue.NewRedis(db, queue.Options{
-		Prefix: c.KeyPrefix, Lease: c.Lease, ResultTTL: c.ResultTTL, DeadTTL: c.DeadTTL,
+		Prefix: c.KeyPrefix, Lease: c.Lease, ResultTTL: c.ResultTTL, DeadTTL: c.DeadTTL, MaxQueued: c.MaxQueued,
 	})
 	if err != nil {
 		return err

@@ -11,13 +11,16 @@ import (
 	"time"
 )
 
+// minQueued lets the largest batch of the API into an empty queue.
+const minQueued = 1000
+
 // Config are the settings of `orchestrator serve`.
 type Config struct {
 	Listen, Pprof                           string
 	RedDB, RedDBTokenFile, KeyPrefix        string
 	Runners, RunnerTokenFile                string
 	TokenFile, LogLevel                     string
-	Workers                                 int
+	Workers, MaxQueued                      int
 	Lease, ResultTTL, DeadTTL, DrainTimeout time.Duration
 	RedDBToken, RunnerToken, Token          string
 	RunnerTargets                           []string
@@ -51,6 +54,7 @@ func (c *Config) define(f *flag.FlagSet) {
 	f.StringVar(&c.RunnerTokenFile, "runner-token-file", "", "file with the env runners' token (required)")
 	f.StringVar(&c.TokenFile, "token-file", "", "file with the token that clients send (required)")
 	f.IntVar(&c.Workers, "workers", 128, "attempts at once")
+	f.IntVar(&c.MaxQueued, "max-queued", 100_000, "tasks that may wait to be taken up; more are refused with 429")
 	f.DurationVar(&c.Lease, "lease", 1500*time.Millisecond, "after which the tasks of a silent orchestrator are taken over")
 	f.DurationVar(&c.ResultTTL, "result-ttl", time.Hour, "how long a finished task can be read")
 	f.DurationVar(&c.DeadTTL, "dead-ttl", 7*24*time.Hour, "how long a dead letter is kept")
@@ -89,6 +93,9 @@ func (c *Config) check() error {
 	}
 	if c.Workers < 1 || c.Workers > 10_000 {
 		return fmt.Errorf("--workers is %d; want 1 to 10000", c.Workers)
+	}
+	if c.MaxQueued < minQueued {
+		return fmt.Errorf("--max-queued is %d; want at least %d, the largest batch", c.MaxQueued, minQueued)
 	}
 	for name, d := range map[string]time.Duration{"result-ttl": c.ResultTTL, "dead-ttl": c.DeadTTL} {
 		if d < time.Second {

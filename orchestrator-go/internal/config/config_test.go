@@ -53,6 +53,7 @@ func TestErrorsNameTheSetting(t *testing.T) {
 		{nil, nil, "is required"},
 		{arguments(t, "--workers", "0"), nil, "--workers"},
 		{arguments(t, "--lease", "1ms"), nil, "--lease"},
+		{arguments(t), map[string]string{"ORCHESTRATOR_MAX_QUEUED": "999"}, "--max-queued"},
 		{arguments(t, "--result-ttl", "0s"), nil, "--result-ttl"},
 		{arguments(t, "--drain-timeout", "-1s"), nil, "--drain-timeout"},
 		{arguments(t, "--token-file", "/does/not/exist"), nil, "--token-file"},

@@ -62,7 +62,9 @@ func (a *API) register(mux *http.ServeMux) huma.API {
 	api := humago.New(mux, config)
 
 	submit := operation("submit-tasks", http.MethodPost, "/v1/tasks", http.StatusAccepted,
-		"Enqueue one task, or a batch of at most 1000", 409, 413)
+		"Enqueue one task, or a batch of at most 1000", 409, 413, 429)
+	submit.Description = "What was answered with 202 is stored durably. 429 means that the queue is full and nothing was " +
+		"added: send the request again after Retry-After seconds. An orchestrator that is stopping still takes tasks."
 	submit.SkipValidateBody = true // submitBody checks itself
 	huma.Register(api, submit, a.submit)
 	huma.Register(api, operation("list-tasks", http.MethodGet, "/v1/tasks", http.StatusOK,

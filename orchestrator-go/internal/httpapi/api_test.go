@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -180,6 +181,15 @@ func TestErrorsOfTheQueueAreSafe(t *testing.T) {
 		w := send(t, &fakeTasks{err: err}, "GET", "/v1/tasks/"+knownID, "")
 		if code := errorCode(t, w); code != want || strings.Contains(w.Body.String(), "secret") {
 			t.Errorf("%v: %d %s", err, w.Code, w.Body)
+		}
+	}
+}
+
+func TestWhatTimeHelpsSaysWhenToTryAgain(t *testing.T) {
+	for err, status := range map[error]int{queue.ErrQueueFull: 429, errors.New("refused"): 503} {
+		w := send(t, &fakeTasks{err: fmt.Errorf("enqueueing: %w", err)}, "POST", "/v1/tasks", `{"noop":true}`)
+		if w.Code != status || w.Header().Get("Retry-After") == "" || errorCode(t, w) == "" {
+			t.Errorf("%v: %d %v %s", err, w.Code, w.Header(), w.Body)
 		}
 	}
 }

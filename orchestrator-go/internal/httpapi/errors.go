@@ -13,9 +13,13 @@ import (
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
+// retryAfterSeconds is what a client is asked to wait where only time helps.
+const retryAfterSeconds = "5"
+
 // Error is the body of every failed request.
 type Error struct {
 	status int
+	header http.Header
 	Detail ErrorDetail `json:"error"`
 }
 
@@ -28,8 +32,18 @@ type ErrorDetail struct {
 func (e *Error) Error() string  { return e.Detail.Code + ": " + e.Detail.Message }
 func (e *Error) GetStatus() int { return e.status }
 
+// GetHeaders implements huma.HeadersError.
+func (e *Error) GetHeaders() http.Header { return e.header }
+
 func fail(status int, code, message string) *Error {
 	return &Error{status: status, Detail: ErrorDetail{code, message}}
+}
+
+// failForNow is a failure that passes: the same request may succeed a little later.
+func failForNow(status int, code, message string) *Error {
+	e := fail(status, code, message)
+	e.header = http.Header{"Retry-After": {retryAfterSeconds}}
+	return e
 }
 
 // newError gives huma's own errors (schema violations, sizes) our shape.
@@ -58,18 +72,20 @@ func (a *API) explain(ctx context.Context, err error) error {
 		return fail(409, "NotDead", "The task is not a dead letter; only those can be put back.")
 	case errors.Is(err, queue.ErrIdempotencyConflict):
 		return fail(409, "IdempotencyConflict", "The idempotency key belongs to a different task; use a new key.")
+	case errors.Is(err, queue.ErrQueueFull):
+		return failForNow(429, "QueueFull", "As many tasks wait as the queue may hold, and nothing was added; send the request again in a few seconds.")
 	case errors.Is(err, queue.ErrTooLarge):
 		return fail(413, "TooLarge", fmt.Sprintf("A task may take %d MiB as JSON; send less in argv, env and stdin.", queue.MaxTaskBytes>>20))
 	case errors.Is(err, queue.ErrBadCursor):
 		return fail(400, "BadCursor", "The cursor is not one that a listing returned; list again without it.")
 	}
 	a.log.ErrorContext(ctx, "a request failed", "error", err)
-	return fail(503, "StoreUnavailable", "The task store does not answer; try again in a few seconds.")
+	return failForNow(503, "StoreUnavailable", "The task store does not answer; try again in a few seconds.")
 }
 
 func write(w http.ResponseWriter, err *Error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(err.status)
-	// The client has gone when this fails; there is nobody left to tell.
+	// Two strings can always be encoded: when this fails the client has gone, and nobody is left to tell.
 	_ = json.NewEncoder(w).Encode(err)
 }

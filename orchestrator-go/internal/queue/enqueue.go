@@ -30,17 +30,18 @@ type draft struct {
 
 // Enqueue stores the tasks, all or none, and returns their ids in order. A submission whose
 // idempotency key is known returns the id of the task that came first, while that is kept.
-// Errors: ErrTooLarge; ErrIdempotencyConflict when that task was a different one; the others are then stored.
+// Errors: ErrTooLarge; ErrQueueFull; ErrIdempotencyConflict when that task was a different one;
+// the others are then stored.
 func (q *Redis) Enqueue(ctx context.Context, subs []Submission) ([]string, error) {
-	drafts, ids := make([]draft, len(subs)), make([]string, len(subs))
+	drafts, ids, bytes := make([]draft, len(subs)), make([]string, len(subs)), 0
 	for i, sub := range subs {
 		d, err := newDraft(sub)
 		if err != nil {
 			return nil, err
 		}
-		drafts[i], ids[i] = d, d.id
+		drafts[i], ids[i], bytes = d, d.id, bytes+len(d.value)
 	}
-	if err := q.enqueues.submit(ctx, drafts); err != nil {
+	if err := q.enqueues.submit(ctx, drafts, bytes); err != nil {
 		return nil, fmt.Errorf("enqueueing: %w", err)
 	}
 	for i, d := range drafts {
@@ -78,27 +79,50 @@ func newID(idempotencyKey string) (string, error) {
 	return id.String(), err
 }
 
+// room is how many more tasks may wait, up to wanted or beyond. The depth is the one that the latest commit saw:
+// asking would cost every commit a round trip, so that is done only where the answer would be a refusal. The bound
+// is a soft one therefore: each replica may exceed it by what the others have added since its own latest commit.
+// Neither the length of the stream would do, which keeps finished tasks for their time, nor a counter of our own:
+// the group of readers counts what is not delivered exactly, whoever crashes.
+func (q *Redis) room(wanted int) (int, error) {
+	if q.opt.MaxQueued == 0 || q.depth+int64(wanted) <= int64(q.opt.MaxQueued) {
+		return wanted, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	info, err := q.group(ctx)
+	if err != nil {
+		return 0, err
+	}
+	q.depth = info.lag
+	return max(0, q.opt.MaxQueued-int(info.lag)), nil
+}
+
 // commit stores records and entries in one transaction. A draft whose record exists
 // leaves an entry of a generation that no record has; the reader drops it.
 func (q *Redis) commit(drafts []draft) error {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	sets := make([]*redis.StatusCmd, len(drafts))
-	_, err := q.db.TxPipelined(ctx, func(p redis.Pipeliner) error {
+	var groups *redis.XInfoGroupsCmd
+	cmds, err := q.db.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		for i, d := range drafts {
 			sets[i] = p.SetArgs(ctx, q.taskKey(d.id), d.value, redis.SetArgs{Mode: "NX"})
 			p.XAdd(ctx, q.entry(d.id, d.generation, len(d.value)))
 		}
+		groups = p.XInfoGroups(ctx, q.readyKey())
 		return nil
 	})
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if err := firstError(cmds, err); err != nil {
 		return err
 	}
 	for i, set := range sets {
-		if err := set.Err(); err != nil && !errors.Is(err, redis.Nil) {
-			return err
-		}
 		*drafts[i].won = set.Err() == nil
+	}
+	// Where the store has lost the group, none of the tasks was delivered; the next read makes it again.
+	q.depth = int64(len(drafts))
+	if info, err := workers(groups); err == nil {
+		q.depth = info.lag
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ type Options struct {
 	Lease     time.Duration // after which an unrenewed task is anybody's
 	ResultTTL time.Duration // how long a finished task can be read
 	DeadTTL   time.Duration // how long a dead letter can be read and retried
+	MaxQueued int           // tasks that may wait for their first delivery; 0 for any number
 }
 
 // Redis keeps the queue in a server that speaks RESP: RedDB, or Redis itself from 7.0 on.
@@ -29,6 +30,7 @@ type Redis struct {
 	opt      Options
 	consumer string
 	enqueues *grouper[draft]
+	depth    int64 // tasks that waited after the latest commit; of the goroutine that commits
 }
 
 // NewRedis returns a queue on db, which stays the caller's to close after Close.
@@ -38,7 +40,7 @@ func NewRedis(db redis.UniversalClient, opt Options) (*Redis, error) {
 		return nil, fmt.Errorf("naming the consumer: %w", err)
 	}
 	q := &Redis{db: db, opt: opt, consumer: host + "-" + rand.Text()[:8]}
-	q.enqueues = newGrouper(q.commit)
+	q.enqueues = newGrouper(q.room, q.commit)
 	return q, nil
 }
 

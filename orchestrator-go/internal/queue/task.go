@@ -23,6 +23,7 @@ var (
 	ErrNotDead             = errors.New("the task is not a dead letter")
 	ErrLeaseLost           = errors.New("the lease on the task was lost")
 	ErrIdempotencyConflict = errors.New("the idempotency key belongs to a different task")
+	ErrQueueFull           = errors.New("the queue is full")
 	ErrTooLarge            = errors.New("the task is too large")
 	ErrBadCursor           = errors.New("the cursor is not one that a listing returned")
 )

@@ -50,6 +50,8 @@ func Run(t *testing.T, server *Server) {
 		"large tasks are read and listed in pieces":      largeTasks,
 		"a large result is kept whole, the first of two": largeResult,
 		"a task that is too large is refused":            tooLarge,
+		"a full queue refuses until it is read":          fullQueue,
+		"replicas lose nothing at the bound":             fullQueueOfMany,
 		"an outcome expires":                             expiry,
 		"trimming keeps what is needed and counts agree": trimming,
 	} {

@@ -157,11 +157,3 @@ func largeResult(t *testing.T, open opener) {
 		t.Errorf("the result is not the one that was recorded: %.100v", task.Result)
 	}
 }
-
-func tooLarge(t *testing.T, open opener) {
-	q := open()
-	_, err := q.Enqueue(t.Context(), []queue.Submission{{Spec: queue.Spec{Stdin: strings.Repeat("x", 8*mebibyte)}}})
-	if !errors.Is(err, queue.ErrTooLarge) {
-		t.Errorf("a task that is too large: %v", err)
-	}
-}
