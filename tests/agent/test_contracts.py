@@ -18,6 +18,7 @@ from dspy_agent.core.events import Event, MemoryLog
 from dspy_agent.core.journal import Journal
 from dspy_agent.core.session import TaskRun
 from dspy_agent.core.tools import default_tools
+from dspy_agent.policies.search import SearchPolicy
 
 from tests.agent.conftest import FIXED, ROOT, make_tool_context
 from tests.agent.scripts import Script, call
@@ -81,6 +82,14 @@ def test_a_real_session_writes_what_the_schema_says(fake_runner: FakeRunner, rep
     for event in events:
         check(json.loads(event.to_json()))
         assert narrate.line(event)
+
+
+def test_the_schemas_defaults_are_the_codes() -> None:
+    """The apiserver fills in what a policy holds, but not a policy that is absent: both must mean the same."""
+    crd = yaml.safe_load((ROOT / "crds/dspyagent.io_agentsessions.yaml").read_text())
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    candidates = spec["policy"]["properties"]["search"]["properties"]["candidates"]
+    assert candidates["default"] == SearchPolicy().limit
 
 
 def test_the_openapi_export_is_current() -> None:

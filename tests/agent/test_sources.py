@@ -169,6 +169,10 @@ def test_git_checks_out_branch_tag_and_commit(repository: tuple[str, str]) -> No
         ("ext::sh -c true", None),
         ("--upload-pack=true", None),
         ("https://user:secret@example.org/r.git", None),
+        ("https://secret@example.org/r.git", None),
+        ("http://:secret@example.org/r.git", None),
+        ("ssh://user:secret@example.org/r.git", None),
+        ("https://[secret@example.org/r.git", None),
         ("https://example.org/r.git", "--upload-pack=true"),
         ("https://example.org/r.git", "a..b"),
         ("http://127.0.0.1:1/r.git", None),
@@ -178,6 +182,7 @@ def test_git_refuses_what_is_no_repository(url: str, ref: str | None) -> None:
     with pytest.raises(WorkspaceUnreachable) as caught:
         fetch_git(GitSource(url, ref))
     assert "secret@" not in str(caught.value)
+    assert "secret" not in url or "git.url" in str(caught.value)
 
 
 def test_a_silent_git_host_is_given_up(tmp_path: Path) -> None:

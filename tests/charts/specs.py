@@ -144,6 +144,21 @@ REFUSED: list[tuple[str, Spec, str]] = [
     ),
     (
         "AgentSession",
+        {"workspace": {"git": {"url": "https://token@git.example.org/r.git"}}},
+        "credentials do not belong in the url",
+    ),
+    (
+        "EnvTask",
+        {"command": ["true"], "workspace": {"git": {"url": "http://token@git.example.org"}}},
+        "credentials do not belong in the url",
+    ),
+    (
+        "AgentSession",
+        {"workspace": {"git": {"url": "ssh://me:secret@git.example.org/r.git"}}},
+        "credentials do not belong in the url",
+    ),
+    (
+        "AgentSession",
         {"workspace": {"git": {"url": "https://h/r", "ref": "--upload-pack=x"}}},
         "should match",
     ),

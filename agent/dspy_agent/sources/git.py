@@ -68,14 +68,18 @@ def _fetch(git: _Git, source: GitSource) -> str:
 
 
 def _check(source: GitSource) -> None:
-    parts = urlsplit(source.url)
+    try:
+        parts = urlsplit(source.url)
+    except ValueError as error:
+        raise WorkspaceUnreachable("workspace.git.url is no URL; see its host.") from error
     if parts.scheme not in SCHEMES and not SCP_FORM.match(source.url):
         raise WorkspaceUnreachable(
             f"workspace.git.url must be one of {', '.join(SCHEMES)}, or user@host:path."
         )
-    if parts.password:
+    # A token may stand where the user's name belongs; the URL is shown in events and messages.
+    if parts.password or ("@" in parts.netloc and parts.scheme in {"http", "https"}):
         raise WorkspaceUnreachable(
-            "workspace.git.url holds a password; put it into a Secret and name it in secretRef."
+            "workspace.git.url holds credentials; put them into a Secret and name it in secretRef."
         )
     if source.ref is not None and (not REF.match(source.ref) or ".." in source.ref):
         raise WorkspaceUnreachable(
