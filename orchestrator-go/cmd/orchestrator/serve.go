@@ -45,7 +45,8 @@ func serve(ctx context.Context, c *config.Config) error {
 	}
 	pool, err := runner.NewPool(runner.Options{
 		Targets: c.RunnerTargets, Token: c.RunnerToken,
-		CheckInterval: time.Second, CheckTimeout: 5 * time.Second, ResolveEvery: 5 * time.Second, MaxIdlePerHost: c.Workers,
+		CheckInterval: c.RunnerLostAfter / 5, CheckTimeout: c.RunnerLostAfter * 4 / 5,
+		ResolveEvery: 5 * time.Second, MaxIdlePerHost: c.Workers,
 	}, log)
 	if err != nil {
 		return fmt.Errorf("--runners: %w", err)

@@ -22,6 +22,7 @@ type Config struct {
 	TokenFile, LogLevel                     string
 	Workers, MaxQueued                      int
 	Lease, ResultTTL, DeadTTL, DrainTimeout time.Duration
+	RunnerLostAfter                         time.Duration
 	RedDBToken, RunnerToken, Token          string
 	RunnerTargets                           []string
 }
@@ -52,6 +53,7 @@ func (c *Config) define(f *flag.FlagSet) {
 	f.StringVar(&c.KeyPrefix, "key-prefix", "orchestrator/", "of every key in the store")
 	f.StringVar(&c.Runners, "runners", "", "env runners: comma-separated http://host:port or dns+http://name:port (required)")
 	f.StringVar(&c.RunnerTokenFile, "runner-token-file", "", "file with the env runners' token (required)")
+	f.DurationVar(&c.RunnerLostAfter, "runner-lost-after", 5*time.Second, "without an answer to health checks, until a runner's tasks are tried elsewhere")
 	f.StringVar(&c.TokenFile, "token-file", "", "file with the token that clients send (required)")
 	f.IntVar(&c.Workers, "workers", 128, "attempts at once")
 	f.IntVar(&c.MaxQueued, "max-queued", 100_000, "tasks that may wait to be taken up; more are refused with 429")
@@ -104,6 +106,9 @@ func (c *Config) check() error {
 	}
 	if c.Lease < 100*time.Millisecond {
 		return fmt.Errorf("--lease is %v; want at least 100ms", c.Lease)
+	}
+	if c.RunnerLostAfter < time.Second {
+		return fmt.Errorf("--runner-lost-after is %v; want at least 1s", c.RunnerLostAfter)
 	}
 	if c.DrainTimeout < 0 {
 		return fmt.Errorf("--drain-timeout is %v; want 0s or more", c.DrainTimeout)

@@ -53,6 +53,7 @@ func TestErrorsNameTheSetting(t *testing.T) {
 		{nil, nil, "is required"},
 		{arguments(t, "--workers", "0"), nil, "--workers"},
 		{arguments(t, "--lease", "1ms"), nil, "--lease"},
+		{arguments(t, "--runner-lost-after", "999ms"), nil, "--runner-lost-after"},
 		{arguments(t), map[string]string{"ORCHESTRATOR_MAX_QUEUED": "999"}, "--max-queued"},
 		{arguments(t, "--result-ttl", "0s"), nil, "--result-ttl"},
 		{arguments(t, "--drain-timeout", "-1s"), nil, "--drain-timeout"},

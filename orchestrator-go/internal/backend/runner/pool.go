@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -21,15 +22,19 @@ type Options struct {
 	CheckTimeout   time.Duration // of one; generous, for a machine full of commands answers late
 	ResolveEvery   time.Duration // between two look-ups of the names
 	MaxIdlePerHost int
+	// Lookup returns the addresses of a name; nil stands for the resolver of the system.
+	Lookup func(ctx context.Context, host string) ([]string, error)
 }
 
 // Pool shares tasks out over env runners: to the healthy one with the least in flight.
-// A task waits for a runner as long as there is none. Make one with NewPool.
+// A task waits for a runner as long as there is none. A runner whose checks fail for CheckTimeout is lost,
+// so one that goes silent is noticed within CheckInterval and CheckTimeout. Make one with NewPool.
 type Pool struct {
 	client  *client
 	opt     Options
 	log     *slog.Logger
 	targets []target
+	checks  sync.WaitGroup // under way
 
 	mu        sync.Mutex
 	endpoints []*endpoint
@@ -41,6 +46,9 @@ func NewPool(opt Options, log *slog.Logger) (*Pool, error) {
 	targets, err := parseTargets(opt.Targets)
 	if err != nil {
 		return nil, err
+	}
+	if opt.Lookup == nil {
+		opt.Lookup = net.DefaultResolver.LookupHost
 	}
 	transport := &http.Transport{
 		MaxIdleConns: 0, MaxIdleConnsPerHost: opt.MaxIdlePerHost, IdleConnTimeout: 90 * time.Second,
@@ -92,11 +100,15 @@ func (p *Pool) Healthy() (healthy, known int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, e := range p.endpoints {
+		if e.gone {
+			continue
+		}
+		known++
 		if e.healthy {
 			healthy++
 		}
 	}
-	return healthy, len(p.endpoints)
+	return healthy, known
 }
 
 func (p *Pool) acquire(ctx context.Context) (*endpoint, error) {
@@ -122,8 +134,7 @@ func (p *Pool) acquire(ctx context.Context) (*endpoint, error) {
 		p.waiting = slices.Delete(p.waiting, i, i+1)
 	} else {
 		// It was our turn in the same moment: pass the runner on.
-		(<-turn).inFlight--
-		p.grant()
+		p.free(<-turn)
 	}
 	return nil, context.Cause(ctx)
 }
@@ -131,7 +142,6 @@ func (p *Pool) acquire(ctx context.Context) (*endpoint, error) {
 func (p *Pool) release(e *endpoint, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	e.inFlight--
 	var busy *errBusy
 	var fault *backend.Fault
 	switch {
@@ -142,7 +152,25 @@ func (p *Pool) release(e *endpoint, err error) {
 		// Not trusted again until a check passes; the other requests may still end well.
 		e.healthy = false
 	}
+	p.free(e)
+}
+
+// free takes a request off a runner: for the next one, or for good where that was the last of a runner that is gone.
+func (p *Pool) free(e *endpoint) {
+	e.inFlight--
+	p.forget()
 	p.grant()
+}
+
+// forget drops the runners that are gone and have nothing in flight.
+func (p *Pool) forget() {
+	p.endpoints = slices.DeleteFunc(p.endpoints, func(e *endpoint) bool {
+		if !e.gone || e.inFlight > 0 {
+			return false
+		}
+		e.lose()
+		return true
+	})
 }
 
 func (p *Pool) regrant() {

@@ -1,12 +1,14 @@
 package runner_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -26,9 +28,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 func start(t *testing.T, token string, targets ...string) *runner.Pool {
-	pool, err := runner.NewPool(runner.Options{
-		Targets: targets, Token: token, CheckInterval: 50 * time.Millisecond, CheckTimeout: 5 * time.Second, ResolveEvery: time.Second, MaxIdlePerHost: 16,
-	}, slog.New(slog.DiscardHandler))
+	return startWith(t, runner.Options{Targets: targets, Token: token})
+}
+
+// startWith fills what opt leaves out: checks that fail only for a reason, however slow the machine is.
+func startWith(t *testing.T, opt runner.Options) *runner.Pool {
+	opt.CheckInterval, opt.MaxIdlePerHost = 20*time.Millisecond, 16
+	opt.CheckTimeout = cmp.Or(opt.CheckTimeout, time.Minute)
+	opt.ResolveEvery = cmp.Or(opt.ResolveEvery, time.Second)
+	pool, err := runner.NewPool(opt, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,14 +140,112 @@ func TestLimitOfEachRunnerHolds(t *testing.T) {
 	}
 }
 
-func TestLostRunnerEndsItsRequests(t *testing.T) {
-	fake := fakerunner.Start(t, 4)
-	pool := start(t, fakerunner.Token, fake.URL)
-	ctx := bounded(t)
-	_, err := pool.Run(ctx, task("t", "/bin/sleep", "60"), func() { go fake.Hang() })
+// sleeper is a task that does not end by itself.
+func sleeper() queue.Task { return task("sleeper", "/bin/sleep", "60") }
+
+func lost(err error) bool {
 	var fault *backend.Fault
-	if !errors.As(err, &fault) || fault.Code != "RunnerLost" || ctx.Err() != nil {
+	return errors.As(err, &fault) && fault.Code == "RunnerLost"
+}
+
+func TestLostRunnerEndsItsRequests(t *testing.T) {
+	for name, fail := range map[string]func(*fakerunner.Runner){
+		"failing": (*fakerunner.Runner).Hang, "silent": (*fakerunner.Runner).Silence,
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake := fakerunner.Start(t, 4)
+			pool := startWith(t, runner.Options{
+				Targets: []string{fake.URL}, Token: fakerunner.Token, CheckTimeout: 500 * time.Millisecond,
+			})
+			ctx := bounded(t)
+			if _, err := pool.Run(ctx, sleeper(), func() { go fail(fake) }); !lost(err) || ctx.Err() != nil {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestSilentRunnerDelaysNoOthersChecks has one runner that answers no check, which takes a minute to fail.
+func TestSilentRunnerDelaysNoOthersChecks(t *testing.T) {
+	silent, late := fakerunner.Start(t, 4), fakerunner.Start(t, 4)
+	silent.Silence()
+	late.Hang()
+	pool := start(t, fakerunner.Token, silent.URL, late.URL)
+	queuetest.Eventually(t, 10*time.Second, "both were asked", func() bool { return late.Checks() > 0 && silent.Checks() > 0 })
+	late.Recover()
+	if _, err := pool.Run(bounded(t), task("t"), func() {}); err != nil {
+		t.Error(err)
+	}
+}
+
+// names is a resolver whose answer tests change.
+type names struct{ addresses atomic.Pointer[[]string] }
+
+func (n *names) set(addresses ...string) { n.addresses.Store(&addresses) }
+
+func (n *names) lookup(context.Context, string) ([]string, error) { return *n.addresses.Load(), nil }
+
+// byName starts a pool that finds fake by a name.
+func byName(t *testing.T, fake *fakerunner.Runner, timeout time.Duration) (*runner.Pool, *names) {
+	n := &names{}
+	n.set("127.0.0.1")
+	return startWith(t, runner.Options{
+		Targets: []string{"dns+" + strings.Replace(fake.URL, "127.0.0.1", "runners", 1)}, Token: fakerunner.Token,
+		Lookup: n.lookup, ResolveEvery: 20 * time.Millisecond, CheckTimeout: timeout,
+	}), n
+}
+
+// TestVanishedRunnerEndsItsRequests loses a node: first its address leaves the name, then it goes silent.
+func TestVanishedRunnerEndsItsRequests(t *testing.T) {
+	fake := fakerunner.Start(t, 4)
+	pool, n := byName(t, fake, 500*time.Millisecond)
+	ctx, result := bounded(t), make(chan error, 1)
+	go func() {
+		_, err := pool.Run(ctx, sleeper(), func() {})
+		result <- err
+	}()
+	<-fake.Admitted()
+	leave(t, pool, n)
+	fake.Silence()
+	if err := <-result; !lost(err) || ctx.Err() != nil {
 		t.Errorf("got %v", err)
+	}
+}
+
+// leave takes every address from the name and returns when the pool knows.
+func leave(t *testing.T, pool *runner.Pool, n *names) {
+	t.Helper()
+	n.set()
+	queuetest.Eventually(t, 10*time.Second, "the runner is gone", func() bool { _, known := pool.Healthy(); return known == 0 })
+}
+
+// TestGoneRunnerEndsWhatItRuns has a runner leave its name while it works, as a terminating pod does.
+func TestGoneRunnerEndsWhatItRuns(t *testing.T) {
+	fake := fakerunner.Start(t, 4)
+	pool, n := byName(t, fake, 0)
+	result := make(chan error, 1)
+	go func() {
+		_, err := pool.Run(bounded(t), task("long", "/bin/sleep", "1"), func() {})
+		result <- err
+	}()
+	<-fake.Admitted()
+	leave(t, pool, n)
+	ctx, cancel := context.WithCancel(bounded(t))
+	next := make(chan error, 1)
+	go func() {
+		_, err := pool.Run(ctx, task("next"), func() { t.Error("a runner that is gone was given a task") })
+		next <- err
+	}()
+	if err := <-result; err != nil {
+		t.Errorf("what ran already: %v", err)
+	}
+	cancel()
+	if err := <-next; !errors.Is(err, context.Canceled) {
+		t.Errorf("what came later: %v", err)
+	}
+	n.set("127.0.0.1")
+	if _, err := pool.Run(bounded(t), task("again"), func() {}); err != nil {
+		t.Errorf("after it came back: %v", err)
 	}
 }
 

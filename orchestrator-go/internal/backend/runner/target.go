@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/url"
@@ -36,11 +35,8 @@ func parseTargets(items []string) ([]target, error) {
 	return targets, nil
 }
 
-func (t target) lookup(ctx context.Context) ([]string, error) {
-	addresses, err := net.DefaultResolver.LookupHost(ctx, t.host)
-	if err != nil {
-		return nil, err
-	}
+// expand is one base URL per address.
+func (t target) expand(addresses []string) ([]string, error) {
 	u, err := url.Parse(t.url)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 func (p *Pool) Watch(ctx context.Context) {
 	var loops sync.WaitGroup
 	defer p.close()
+	defer p.checks.Wait()
 	defer loops.Wait()
 	if slices.ContainsFunc(p.targets, func(t target) bool { return t.dns }) {
 		p.resolve(ctx)
@@ -33,31 +34,38 @@ func every(ctx context.Context, interval time.Duration, do func(context.Context)
 	}
 }
 
-// check asks every runner at once; one that does not answer in time failed.
+// check asks every runner at once, those that are gone and still run something among them. It does not
+// wait: one that is silent must not keep the others from being asked again.
 func (p *Pool) check(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, p.opt.CheckTimeout)
-	defer cancel()
 	p.mu.Lock()
-	endpoints := slices.Clone(p.endpoints)
-	p.mu.Unlock()
-	var asked sync.WaitGroup
-	for _, e := range endpoints {
-		asked.Go(func() {
-			i, err := p.client.info(ctx, e.url)
-			p.judge(e, i, err)
-		})
+	defer p.mu.Unlock()
+	for _, e := range p.endpoints {
+		if e.checking {
+			continue
+		}
+		e.checking = true
+		p.checks.Go(func() { p.ask(ctx, e) })
 	}
-	asked.Wait()
 }
 
-func (p *Pool) judge(e *endpoint, i info, err error) {
+func (p *Pool) ask(ctx context.Context, e *endpoint) {
+	sent := time.Now()
+	bounded, cancel := context.WithTimeout(ctx, p.opt.CheckTimeout)
+	defer cancel()
+	i, err := p.client.info(bounded, e.url)
+	if ctx.Err() == nil { // a check that was broken off says nothing
+		p.judge(e, sent, i, err)
+	}
+}
+
+func (p *Pool) judge(e *endpoint, sent time.Time, i info, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	was := e.healthy
-	if err == nil {
+	if e.checking = false; err == nil {
 		e.passed(i)
 	} else {
-		e.failed()
+		e.failed(sent, time.Now(), p.opt.CheckTimeout)
 	}
 	if was != e.healthy {
 		p.log.Info("a runner changed", "runner", e.url, "healthy", e.healthy, "error", err)
@@ -75,7 +83,7 @@ func (p *Pool) resolve(ctx context.Context) {
 		if !t.dns {
 			continue
 		}
-		urls, err := t.lookup(ctx)
+		urls, err := p.lookup(ctx, t)
 		if err != nil {
 			p.log.Warn("cannot look up the runners; keeping those known", "name", t.host, "error", err)
 			return
@@ -84,14 +92,30 @@ func (p *Pool) resolve(ctx context.Context) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.endpoints = slices.DeleteFunc(p.endpoints, func(e *endpoint) bool {
-		return !e.static && !slices.Contains(found, e.url)
-	})
-	for _, url := range found {
+	p.replace(found)
+}
+
+func (p *Pool) lookup(ctx context.Context, t target) ([]string, error) {
+	addresses, err := p.opt.Lookup(ctx, t.host)
+	if err != nil {
+		return nil, err
+	}
+	return t.expand(addresses)
+}
+
+// replace makes the runners that were found by name those at urls. One that is gone with requests in flight stays
+// under check: it may end them well, as a terminating pod does, and if its node has vanished that must be noticed.
+func (p *Pool) replace(urls []string) {
+	for _, e := range p.endpoints {
+		e.gone = !e.static && !slices.Contains(urls, e.url)
+	}
+	p.forget()
+	for _, url := range urls {
 		if !slices.ContainsFunc(p.endpoints, func(e *endpoint) bool { return e.url == url }) {
 			p.endpoints = append(p.endpoints, newEndpoint(url, false))
 		}
 	}
+	p.grant()
 }
 
 func (p *Pool) close() {

@@ -32,6 +32,8 @@ type Runner struct {
 	admitted chan struct{} // one per admitted request, when somebody listens
 	headers  []http.Header
 	hung     bool
+	silent   bool
+	checks   int
 }
 
 // Answer replaces the fake's answer to one request; zero fields leave it alone.
@@ -94,6 +96,27 @@ func (r *Runner) Hang() {
 	r.hung = true
 }
 
+// Recover makes the fake pass its checks again.
+func (r *Runner) Recover() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hung, r.silent = false, false
+}
+
+// Checks is how often the fake was asked how it is.
+func (r *Runner) Checks() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.checks
+}
+
+// Silence makes the fake answer no checks from now on, as when its node has vanished.
+func (r *Runner) Silence() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.silent = true
+}
+
 // Headers are those of the admitted requests.
 func (r *Runner) Headers() []http.Header {
 	r.mu.Lock()
@@ -111,14 +134,19 @@ func authenticated(next http.Handler) http.Handler {
 	})
 }
 
-func (r *Runner) info(w http.ResponseWriter, _ *http.Request) {
+func (r *Runner) info(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.hung {
+	r.checks++
+	hung, silent := r.hung, r.silent
+	r.mu.Unlock()
+	switch {
+	case silent:
+		<-req.Context().Done()
+	case hung:
 		reply(w, 503, map[string]any{"error": queue.Fault{Code: "Hung", Message: "As the test asked."}})
-		return
+	default:
+		reply(w, 200, map[string]any{"max_concurrent": r.limit})
 	}
-	reply(w, 200, map[string]any{"max_concurrent": r.limit})
 }
 
 func (r *Runner) serve(w http.ResponseWriter, req *http.Request) {
