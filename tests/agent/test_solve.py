@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from dspy_agent.cli.apply import apply_edits
 from dspy_agent.core.runner import Command
+from dspy_agent.errors import UsageError
 from dspy_agent.local_runner import find_runner, local_runner
 
 from tests.agent.conftest import BUGGY, CHECK, FIXED, write_files
@@ -104,10 +106,72 @@ def test_the_endpoint_of_the_cluster_tests_repairs_their_program(runner_binary: 
     assert "secret-key" not in done.stdout + done.stderr
 
 
-def test_unsolved_exits_1(endpoint: ScriptedEndpoint, runner_binary: Path, repo: Path) -> None:
-    done = run(command(repo, *llm(endpoint), "--budget-turns", "1", "--json"))
+def test_unsolved_exits_1_and_leaves_the_tree_alone(
+    endpoint: ScriptedEndpoint, runner_binary: Path, repo: Path
+) -> None:
+    """Three turns: the third one edits, and the check that would tell comes after it."""
+    check = f"{CHECK[0]} -c 'import last; assert last.last([1, 2]) == 3'"
+    done = run(command(repo, *llm(endpoint), "--budget-turns", "4", "--json", "--apply", check=check))
     assert done.returncode == 1, done.stderr
-    assert json.loads(done.stdout)["reason"] == "BudgetExhausted"
+    result = json.loads(done.stdout)
+    assert (result["outcome"], result["reason"]) == ("Unsolved", "BudgetExhausted")
+    assert "items[len(items) - 1]" in result["patch"]
+    assert result["check_exit_code"] == 1
+    assert result["seconds"] > 0
+    assert (repo / "last.py").read_text() == BUGGY
+
+
+def test_the_budgets_seconds_end_a_run(endpoint: ScriptedEndpoint, runner_binary: Path, repo: Path) -> None:
+    endpoint.speaks.clear()
+    done = run(command(repo, *llm(endpoint), "--budget-seconds", "3", "--json"))
+    assert done.returncode == 1, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["reason"], result["patch"]) == ("BudgetExhausted", "")
+    assert result["seconds"] >= 3
+
+
+@pytest.mark.parametrize(
+    ("replacement", "told"), [("def last(items): ...\n", "last.py changed"), (None, "Is a directory")]
+)
+def test_what_changed_meanwhile_is_not_overwritten_and_the_repair_is_not_lost(
+    endpoint: ScriptedEndpoint, runner_binary: Path, repo: Path, replacement: str | None, told: str
+) -> None:
+    endpoint.speaks.clear()
+    words = command(repo, *llm(endpoint), "--apply", "--json")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert endpoint.asked.wait(60)
+        (repo / "last.py").unlink()
+        if replacement:
+            (repo / "last.py").write_text(replacement)
+        else:
+            (repo / "last.py").mkdir()
+        endpoint.speaks.set()
+        out, said = process.communicate(timeout=100)
+    assert process.returncode == 2, said
+    assert json.loads(out)["outcome"] == "Solved"
+    assert told in said
+    assert "Traceback" not in said
+    if replacement:
+        assert (repo / "last.py").read_text() == replacement
+
+
+def test_edits_stay_in_the_repository_and_may_delete(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    write_files(repo, {"old.py": "old", "kept.py": "kept"})
+    write_files(tmp_path, {"outside.py": "outside"})
+    (repo / "out").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="leads out"):
+        apply_edits(
+            repo, {"kept.py": b"new", "out/outside.py": b"new"}, {"kept.py": b"kept", "out/outside.py": None}
+        )
+    assert (repo / "kept.py").read_text() == "kept"
+    apply_edits(repo, {"old.py": None, "new/a.py": b"a"}, {"old.py": b"old", "new/a.py": None})
+    assert not (repo / "old.py").exists()
+    assert (repo / "new/a.py").read_text() == "a"
+    with pytest.raises(UsageError, match=r"new/a\.py changed"):
+        apply_edits(repo, {"kept.py": b"new", "new/a.py": b"b"}, {"kept.py": b"kept", "new/a.py": None})
+    assert (repo / "kept.py").read_text() == "kept"
+    assert (tmp_path / "outside.py").read_text() == "outside"
 
 
 @pytest.mark.parametrize(
@@ -128,15 +192,38 @@ def test_a_check_that_cannot_work_exits_2(runner_binary: Path, repo: Path, check
             ["--policy", "llm", "--endpoint", "http://x", "--model", "m", "--api-key-env", "UNSET_KEY"],
             "UNSET_KEY",
         ),
+        (["--repo", "/no/such/folder"], "--repo"),
+        (["--events", "/no/such/folder/events"], "/no/such/folder/events: No such file or directory"),
     ],
 )
 def test_usage_exits_2_and_names_the_flag(
     runner_binary: Path, repo: Path, words: list[str], message: str
 ) -> None:
-    done = run(command(repo, *words))
+    done = run(command(repo, *words, "--json"))
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    result = json.loads(done.stdout)
+    assert message in result["message"]
+    assert (result["outcome"], result["patch"], result["check_exit_code"]) == ("Error", "", None)
+    assert (result["candidates_run"], result["seconds"] >= 0) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--budget-seconds", "-1"),
+        ("--budget-seconds", "nan"),
+        ("--budget-turns", "0"),
+        ("--budget-turns", "1.5"),
+        ("--check-timeout-seconds", "1e9"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(repo: Path, flag: str, value: str) -> None:
+    done = run(command(repo, f"{flag}={value}"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert flag in done.stderr
+    assert value in done.stderr
 
 
 def test_a_missing_runner_is_explained(repo: Path) -> None:

@@ -31,13 +31,20 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser(words).parse_args(words)
     try:
         code: int = import_module(_VERBS[arguments.verb][0]).main(arguments)
-    except DspyAgentError as error:
-        print(f"dspy-agent: {error}", file=sys.stderr)
+    except (DspyAgentError, OSError) as error:
+        print(f"dspy-agent: {sentence(error)}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("dspy-agent: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return code
+
+
+def sentence(error: DspyAgentError | OSError) -> str:
+    """What went wrong, for a person."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return str(error)
 
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:

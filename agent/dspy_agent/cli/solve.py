@@ -7,11 +7,14 @@ import json
 import os
 import shlex
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dspy_agent import narrate
-from dspy_agent.cli.apply import apply_edits
+from dspy_agent.cli import sentence
+from dspy_agent.cli.apply import Contents, apply_edits
 from dspy_agent.core.budget import Budget, Limits
 from dspy_agent.core.events import EventLog, JsonlLog, MemoryLog
 from dspy_agent.core.journal import Journal
@@ -20,8 +23,9 @@ from dspy_agent.core.policy import Task
 from dspy_agent.core.runner import Runner
 from dspy_agent.core.session import TaskRun, started_data
 from dspy_agent.core.tools import ToolContext
+from dspy_agent.core.tools.base import MAX_SECONDS
 from dspy_agent.core.workspace import Workspace
-from dspy_agent.errors import SessionError, UsageError
+from dspy_agent.errors import DspyAgentError, SessionError, UsageError
 from dspy_agent.local_runner import local_runner
 from dspy_agent.policies import equip
 from dspy_agent.sources.local import left_out, pack_repository
@@ -41,9 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--endpoint", metavar="URL", help="llm: base URL of an OpenAI-compatible endpoint")
     parser.add_argument("--model", help="llm: name of the model")
     parser.add_argument("--api-key-env", metavar="NAME", help="llm: environment variable that holds the key")
-    parser.add_argument("--budget-seconds", type=float, default=300, metavar="N", help="default 300")
-    parser.add_argument("--budget-turns", type=int, metavar="N", help="completions or trials at most")
-    parser.add_argument("--check-timeout-seconds", type=float, default=120, metavar="N", help="default 120")
+    parser.add_argument(
+        "--budget-seconds",
+        type=_seconds,
+        default=300,
+        metavar="N",
+        help="default 300; the last check may take its own timeout beyond",
+    )
+    parser.add_argument("--budget-turns", type=_turns, metavar="N", help="completions or trials at most")
+    parser.add_argument(
+        "--check-timeout-seconds", type=_seconds, default=120, metavar="N", help="default 120"
+    )
     parser.add_argument(
         "--protect", action="append", default=[], metavar="GLOB", help="never edited; repeatable"
     )
@@ -53,6 +65,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
+    started = time.monotonic()
+    try:
+        repaired = _solve(arguments)
+    except (DspyAgentError, OSError) as error:
+        if arguments.json:
+            seconds = time.monotonic() - started
+            _print(Outcome("Error", type(error).__name__, sentence(error), seconds=seconds), as_json=True)
+        raise
+    # Before anything is written: a repair is not lost when the repository cannot take it.
+    _print(repaired.outcome, arguments.json)
+    if arguments.apply and repaired.outcome.outcome == "Solved":
+        apply_edits(repaired.repo, repaired.edits, repaired.originals)
+    return EXIT_CODES[repaired.outcome.outcome]
+
+
+@dataclass(frozen=True)
+class _Repaired:
+    """How it ended, and what `--apply` needs."""
+
+    repo: Path
+    outcome: Outcome
+    edits: Contents
+    originals: Contents
+
+
+def _solve(arguments: argparse.Namespace) -> _Repaired:
     repo = arguments.repo.resolve()
     if not repo.is_dir():
         raise UsageError(f"--repo {arguments.repo} is not a folder.")
@@ -62,22 +100,20 @@ def main(arguments: argparse.Namespace) -> int:
         check_timeout_seconds=arguments.check_timeout_seconds,
         protected_paths=tuple(arguments.protect),
     )
+    options = _policy_options(arguments)
+    equipment = equip(arguments.policy, options)
     log: EventLog = JsonlLog(_fresh(arguments.events)) if arguments.events else MemoryLog()
     budget = Budget(Limits(turns=arguments.budget_turns, seconds=arguments.budget_seconds))
     journal = Journal(log, lambda: budget.seconds)
     journal.listen(lambda event: print(narrate.line(event), file=sys.stderr, flush=True))
-    options = _policy_options(arguments)
-    equipment = equip(arguments.policy, options)
     journal.append("session_started", started_data(arguments.policy, task, budget.limits))
     with local_runner() as runner:
         workspace = _workspace(runner, repo, journal)
         context = ToolContext(task, workspace, os.cpu_count() or 1, seconds_left=lambda: budget.seconds_left)
         run = TaskRun(equipment.policy, equipment.tools, context, journal, budget, lambda _: None)
         outcome = _outcome(run)
-    if arguments.apply and outcome.outcome == "Solved":
-        apply_edits(repo, workspace.edits)
-    _print(outcome, arguments.json)
-    return EXIT_CODES[outcome.outcome]
+        edits = dict(workspace.edits)
+        return _Repaired(repo, outcome, edits, {path: workspace.original(path) for path in edits})
 
 
 def _workspace(runner: Runner, repo: Path, journal: Journal) -> Workspace:
@@ -128,6 +164,21 @@ def _policy_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"endpoint": arguments.endpoint, "model": arguments.model, "apiKey": key}
 
 
+def _seconds(text: str) -> float:
+    """A number above 0, at most as long as the runner lets a command run."""
+    seconds = float(text)
+    if not 0 < seconds <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {MAX_SECONDS:g}")
+    return seconds
+
+
+def _turns(text: str) -> int:
+    turns = int(text)
+    if turns < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return turns
+
+
 def _fresh(path: Path) -> Path:
     if path.exists() and path.stat().st_size:
         raise UsageError(f"--events {path} exists; name a new file.")
@@ -136,7 +187,7 @@ def _fresh(path: Path) -> Path:
 
 def _print(outcome: Outcome, as_json: bool) -> None:
     if not as_json:
-        print(outcome.patch or outcome.message)
+        print(outcome.patch or outcome.message, flush=True)
         return
     fields = {
         "outcome": outcome.outcome,
@@ -147,4 +198,4 @@ def _print(outcome: Outcome, as_json: bool) -> None:
         "candidates_run": outcome.candidates_run,
         "seconds": round(outcome.seconds, 3),
     }
-    print(json.dumps(fields))
+    print(json.dumps(fields), flush=True)

@@ -58,6 +58,15 @@ class Workspace:
         """Content of a file, edits included."""
         return self.runner.read_file(path)
 
+    def original(self, path: str) -> bytes | None:
+        """Content of a file before any edit; None where there was none."""
+        try:
+            return self.runner.read_file(path, self.base)
+        except RunnerRequestError as error:
+            if error.code == "FileNotFound":
+                return None
+            raise
+
     def write(self, path: str, content: bytes | None) -> None:
         """Change `main`; None deletes the file."""
         _put(self.runner, path, content, MAIN)
