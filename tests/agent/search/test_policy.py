@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,10 +13,9 @@ from typing import Any
 
 import pytest
 from dspy_agent.clients.fake_runner import FakeRunner
-from dspy_agent.core.policy import Context, Task
 from dspy_agent.core.runner import MAIN
 from dspy_agent.errors import RunnerRequestError
-from dspy_agent.policies.search import SearchPolicy, probe
+from dspy_agent.policies.search import probe
 
 _spec = importlib.util.spec_from_file_location("search_support", Path(__file__).with_name("support.py"))
 assert _spec
@@ -232,13 +233,33 @@ def test_unparsable_program_is_refused(tmp_path: Path) -> None:
     assert session.finish.reason == "PolicyGaveUp"
 
 
+REPLAY = """
+import json, sys
+from dspy_agent.core.policy import Context, Observation, Task
+from dspy_agent.policies.search import SearchPolicy
+
+check, observations = json.load(sys.stdin)
+steps = SearchPolicy(600).steps(Task("Make the check pass.", tuple(check), 30), Context({}))
+calls = [next(steps)]
+for ok, value in observations[:-1]:
+    calls.append(steps.send(Observation(ok, value)))
+print(json.dumps([[call.tool, call.arguments] for call in calls]))
+"""
+
+
 def test_same_observations_give_the_same_calls(tmp_path: Path) -> None:
-    """A restarted session replays its log: every call must come out again."""
+    """A restarted session replays its log in a process with another order of sets: every call must come out again."""
     session = support.repair(tmp_path, {"clamp.py": CLAMP, "test_clamp.py": CLAMP_TESTS}, PYTEST)
-    task = Task("Make the check pass.", PYTEST, check_timeout_seconds=30)
-    steps = SearchPolicy(600).steps(task, Context({}))
-    call = next(steps)
-    for recorded, observation in session.steps[:-1]:
-        assert call == recorded
-        call = steps.send(observation)
-    assert call == session.steps[-1][0]
+    recorded = json.dumps([[call.tool, call.arguments] for call, _ in session.steps])
+    told = json.dumps([PYTEST, [[observation.ok, observation.value] for _, observation in session.steps]])
+    for seed in ("1", "2"):
+        replayed = subprocess.run(
+            [sys.executable, "-c", REPLAY],
+            input=told,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert json.loads(replayed.stdout) == json.loads(recorded)
