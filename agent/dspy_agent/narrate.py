@@ -16,28 +16,8 @@ def line(event: Event) -> str:
     return f"[{event.elapsed_seconds:6.1f} s] {words(event.data) if words else event.type}"
 
 
-def _started(data: Data) -> str:
-    return f"session started with policy {data['policy']}; the check is: {' '.join(data['check'])}"
-
-
-def _resumed(data: Data) -> str:
-    return f"restarted; carries on after event {data['after']}"
-
-
-def _workspace(data: Data) -> str:
-    return f"workspace ready from {data['source']}: {data['files']} files, {_size(data['bytes'])}"
-
-
-def _check_before(data: Data) -> str:
-    return f"check before any change: {ending(data)} in {data['seconds']:.1f} s"
-
-
-def _check_after(data: Data) -> str:
-    return f"check after the change: {ending(data)} in {data['seconds']:.1f} s"
-
-
-def _finished(data: Data) -> str:
-    return f"{data['outcome']} ({data['reason']}): {data['message']}"
+def _check(data: Data) -> str:
+    return f"{ending(data)} in {data['seconds']:.1f} s"
 
 
 def _edit(data: Data) -> str:
@@ -117,12 +97,16 @@ _TOOL_WORDS: dict[str, Callable[[Data, Data], str]] = {
 }
 
 _WORDS: dict[str, Callable[[Data], str]] = {
-    "session_started": _started,
-    "session_resumed": _resumed,
-    "workspace_ready": _workspace,
-    "check_before": _check_before,
-    "check_after": _check_after,
-    "session_finished": _finished,
+    "session_started": lambda data: (
+        f"session started with policy {data['policy']}; the check is: {' '.join(data['check'])}"
+    ),
+    "session_resumed": lambda data: f"restarted; carries on after event {data['after']}",
+    "workspace_ready": lambda data: (
+        f"workspace ready from {data['source']}: {data['files']} files, {_size(data['bytes'])}"
+    ),
+    "check_before": lambda data: f"check before any change: {_check(data)}",
+    "check_after": lambda data: f"check after the change: {_check(data)}",
+    "session_finished": lambda data: f"{data['outcome']} ({data['reason']}): {data['message']}",
     "edit": _edit,
     "llm_call": _llm,
     "tool_call": _tool,

@@ -8,8 +8,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from dspy_agent.clients.http import trace_headers
 from dspy_agent.core.runner import Command, Runner
 from dspy_agent.errors import CannotStart, RunnerRequestError
+from dspy_agent.local_runner import local_runner
 
 from tests.agent.conftest import BUGGY, FIXED, load, write_files
 
@@ -37,6 +39,16 @@ def test_environment_and_folder_are_set(runner: Runner) -> None:
     program = "import os; print(os.environ['WORD'], os.path.basename(os.getcwd()))"
     result = runner.execute(python(program, env={"WORD": "x"}, cwd="src"))
     assert result.stdout == "x src\n"
+
+
+def test_commands_belong_to_the_agents_trace(runner_binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real runner hands the request's `traceparent` to the command: the trace arrives where the work is done."""
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    monkeypatch.setenv("TRACEPARENT", trace)
+    with local_runner() as client:
+        assert client.execute(python("import os; print(os.environ['TRACEPARENT'])")).stdout.strip() == trace
+    monkeypatch.setenv("TRACEPARENT", "not a trace")
+    assert trace_headers() == {}
 
 
 def test_a_command_that_never_ends_is_stopped(runner: Runner) -> None:

@@ -14,6 +14,7 @@ from dspy_agent.core.runner import ExecResult
 from dspy_agent.core.workspace import Workspace
 from dspy_agent.errors import ToolError
 
+STRINGS = {"type": "array", "items": {"type": "string"}}  # JSON schema
 MAX_SECONDS = 86_400.0  # as long as the runner lets a command run
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from dspy_agent.core.runner import Command
 from dspy_agent.core.tools.base import (
+    STRINGS,
     Tool,
     ToolContext,
     argv_argument,
@@ -27,11 +28,7 @@ class Run(Tool):
         "What the command writes is thrown away."
     )
     parameters: ClassVar[Mapping[str, Any]] = {
-        "argv": {
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "the command and its arguments",
-        },
+        "argv": {**STRINGS, "description": "the command and its arguments"},
         "timeout_seconds": {"type": "number", "description": "default 60"},
     }
     required = ("argv",)

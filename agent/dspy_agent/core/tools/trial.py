@@ -33,6 +33,7 @@ from typing import Any, ClassVar
 
 from dspy_agent.core.runner import Command
 from dspy_agent.core.tools.base import (
+    STRINGS,
     Tool,
     ToolContext,
     argv_argument,
@@ -89,7 +90,7 @@ class Trial(Tool):
             "description": 'list of {"edits": [{"path": ..., "content": ...}]}',
             "items": {"type": "object"},
         },
-        "command": {"type": "array", "items": {"type": "string"}, "description": "default: the check"},
+        "command": {**STRINGS, "description": "default: the check"},
         "stop_on_pass": {"type": "boolean", "description": "start no more after one passed"},
     }
     required = ("candidates",)
