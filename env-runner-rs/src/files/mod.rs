@@ -17,7 +17,6 @@ pub use link::stays_inside;
 pub use path::RelPath;
 pub use search::{Match, Query, search};
 pub use transfer::{delete, read, write};
-use unlock::OWNER_ALL;
 pub use unlock::{Unlocked, open_file};
 pub use walk::{Entry, Kind, Limits, walk, walk_unlocked};
 
@@ -27,6 +26,9 @@ use std::path::Path;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, PermissionsExt as _};
+
+/// What the runner needs of a workspace's root, to read and to replace its content.
+const OWNER_ALL: u32 = 0o700;
 
 /// Opens a workspace's root, also one that a command closed.
 ///

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cap_std::fs::{Dir, File, MetadataExt, OpenOptions, Permissions, PermissionsExt};
 
-pub const OWNER_ALL: u32 = 0o700;
+const OWNER_ENTER: u32 = 0o500;
 const OWNER_READ: u32 = 0o400;
 
 /// Directories below `root` that are open for as long as this lives.
@@ -29,8 +29,8 @@ impl<'a> Unlocked<'a> {
         let Ok(meta) = self.root.symlink_metadata(directory) else { return false };
         let mode = meta.mode() & 0o7777;
         let opened = meta.is_dir()
-            && mode & OWNER_ALL != OWNER_ALL
-            && self.root.set_permissions(directory, Permissions::from_mode(mode | OWNER_ALL)).is_ok();
+            && mode & OWNER_ENTER != OWNER_ENTER
+            && self.root.set_permissions(directory, Permissions::from_mode(mode | OWNER_ENTER)).is_ok();
         if opened {
             self.modes.borrow_mut().push((directory.to_owned(), mode));
         }
