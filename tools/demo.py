@@ -72,7 +72,7 @@ def repair(kubeconfig: Path, example: str, progress: Progress) -> str:
 
 def show(kubeconfig: Path, session: str) -> None:
     """The table row, the events in plain words, the check before and after, and the diff."""
-    print("\n$ kubectl get agentsessions", flush=True)
+    print(f"\n$ kubectl get agentsessions --namespace {DEMO_NAMESPACE}", flush=True)
     print(kubectl(kubeconfig, "get", "agentsessions"), flush=True)
     command = [str(PYTHON.with_name("dspy-agent")), "session-show", session, "--namespace", DEMO_NAMESPACE]
     print(f"$ {' '.join(['dspy-agent', *command[1:]])}", flush=True)

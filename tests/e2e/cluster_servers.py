@@ -8,6 +8,7 @@ from typing import Any
 from tests.e2e.kube import Manifest
 from tests.e2e.manifests import BUGGY_FILES, config_map
 
+COUNTER_SERVER = Path(__file__).with_name("counter_server.py")
 IMAGE = "localhost/dspy-agent/sandbox-python:0.1.0"
 SCRIPTED_ENDPOINT = Path(__file__).resolve().parents[1] / "agent" / "scripted_endpoint.py"
 
@@ -82,3 +83,10 @@ def scripted_model() -> list[Manifest]:
     files = {"scripted_endpoint.py": SCRIPTED_ENDPOINT.read_text()}
     command = ["python3", "/files/scripted_endpoint.py", "--listen", "0.0.0.0:8000"]
     return [config_map("scripted-model", files), *server_pod("scripted-model", command, "scripted-model")]
+
+
+def counter() -> list[Manifest]:
+    """counter_server.py behind a Service."""
+    files = {"counter_server.py": COUNTER_SERVER.read_text()}
+    command = ["python3", "/files/counter_server.py"]
+    return [config_map("counter", files), *server_pod("counter", command, "counter")]

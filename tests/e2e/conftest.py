@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +11,8 @@ import pytest
 from tests.e2e.cluster_servers import GIT_SERVER
 from tests.e2e.cluster_servers import scripted_model as scripted_model_manifests
 from tests.e2e.kube import Kube
+from tests.e2e.product import installed
 
-ROOT = Path(__file__).resolve().parents[2]
 # Name a cluster that is up (say, the demo's) to try a change without waiting for a new one; it is left as it is.
 KEPT_CLUSTER = os.environ.get("DSPY_E2E_CLUSTER")
 CLUSTER = KEPT_CLUSTER or "e2e"
@@ -22,29 +20,10 @@ RELEASE_NAMESPACE = "dspy-agent"
 NAMESPACE = "e2e"
 
 
-def tool(*argv: str, timeout: float = 900) -> str:
-    """Run one of the project's tools; its progress goes to the terminal, its answer comes back."""
-    done = subprocess.run(
-        [sys.executable, "-m", *argv],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=timeout,
-        check=True,
-    )
-    return done.stdout
-
-
 @pytest.fixture(scope="session")
 def kubeconfig() -> Iterator[Path]:
-    tool("tools.cluster", "up", "--name", CLUSTER)
-    try:
-        path = Path(tool("tools.cluster", "kubeconfig", "--name", CLUSTER).strip())
-        tool("tools.install", "--name", CLUSTER)
+    with installed(CLUSTER, kept=KEPT_CLUSTER is not None) as path:
         yield path
-    finally:
-        if not KEPT_CLUSTER:
-            tool("tools.cluster", "down", "--name", CLUSTER)
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,15 @@ def session(name: str, check: list[str] | None = None, **spec: Any) -> Manifest:
     }
 
 
+def interactive(name: str, **spec: Any) -> Manifest:
+    """An AgentSession on ConfigMap `name` without a task: it gets ready and stays. Its model is never asked."""
+    manifest = session(
+        name, policy={"llm": {"endpoint": "http://nowhere.invalid/v1", "model": "none"}}, **spec
+    )
+    del manifest["spec"]["task"]
+    return manifest
+
+
 def env_task(name: str, *command: str, **spec: Any) -> Manifest:
     return {
         "apiVersion": API_VERSION,

@@ -6,8 +6,9 @@ import pytest
 
 from tests.e2e.kube import Kube, condition
 from tests.e2e.manifests import config_map, env_task
+from tests.e2e.marks import in_cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = in_cluster(300)
 
 SMALL = {"template": {"resources": {"limits": {"memory": "96Mi"}}}}
 FORK_BOMB = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.kube import Kube
+from tests.e2e.marks import in_cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+pytestmark = in_cluster(420)
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(manifest.parent.name for manifest in (ROOT / "examples").glob("*/session.yaml"))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from tests.e2e.kube import Kube, Manifest
+from tests.e2e.events import recorded
+from tests.e2e.kube import Kube
 from tests.e2e.manifests import BUGGY_FILES, config_map, session
+from tests.e2e.marks import in_cluster
+from tests.e2e.release import kill, recovered
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+pytestmark = in_cluster(420)
 
 # Each run of the check takes a second more, so that a session has a middle to be hit in.
 SLOW_FILES = {
@@ -23,10 +24,19 @@ def start(kube: Kube, name: str) -> None:
     kube.wait("agentsession", name, "Ready")
 
 
-def assert_solved_once(kube: Kube, name: str) -> None:
+def assert_solved_once(kube: Kube, name: str) -> list[str]:
+    """The session ended well, and its log tells one story without gap or repetition; return the events' types."""
     done = kube.wait("agentsession", name, "Finished", seconds=300)
     assert done["status"]["result"]["outcome"] == "Solved", kube.story("agentsession", name)
-    assert len([pod for pod in kube.list("pods") if pod["metadata"]["name"] == name]) == 1
+    events = recorded(kube, name)
+    types: list[str] = [event["type"] for event in events]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    once = ("session_started", "check_before", "session_finished")
+    assert {kind: types.count(kind) for kind in once} == dict.fromkeys(once, 1), types
+    assert types[-1] == "session_finished"
+    edits = [event["data"]["arguments_sha256"] for event in events if event["type"] == "edit"]
+    assert len(edits) == len(set(edits)), "an edit was made twice"
+    return types
 
 
 def uid_of_pod(kube: Kube, name: str) -> str:
@@ -38,7 +48,7 @@ def test_a_deleted_pod_is_made_again_and_the_session_ends_right(kube: Kube) -> N
     start(kube, "pod-lost")
     before = uid_of_pod(kube, "pod-lost")
     kube.run("delete", "pod", "pod-lost", "--grace-period=0", "--force", "--wait=true")
-    assert_solved_once(kube, "pod-lost")
+    assert "session_resumed" in assert_solved_once(kube, "pod-lost")
     assert uid_of_pod(kube, "pod-lost") != before
 
 
@@ -48,17 +58,6 @@ def test_a_component_killed_in_the_middle_is_not_noticed(
 ) -> None:
     name = f"without-{component}"
     start(kube, name)
-    pods = release.list("pods", f"app.kubernetes.io/component={component}")
-    for pod in pods:
-        release.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=true")
-    assert_solved_once(kube, name)
-    release.run(
-        "rollout", "status", f"{kind}/{workload(release, kind, component)}", "--timeout=120s", timeout=130
-    )
-
-
-def workload(release: Kube, kind: str, component: str) -> str:
-    found: list[Manifest] = release.list(kind, f"app.kubernetes.io/component={component}")
-    assert len(found) == 1, json.dumps(found)
-    name: str = found[0]["metadata"]["name"]
-    return name
+    kill(release, component)
+    assert "session_resumed" not in assert_solved_once(kube, name)
+    recovered(release, component, kind)

@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from tests.e2e.kube import Kube
+from tests.e2e.marks import in_cluster
 from tests.e2e.portforward import port_forward, secret_value
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = in_cluster(300)
 ENDED = {"Succeeded", "Failed", "Cancelled", "Dead"}
 
 

@@ -6,16 +6,16 @@ import base64
 import io
 import json
 import tarfile
-from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.kube import Kube, Manifest, condition
-from tests.e2e.manifests import API_VERSION, BUGGY_FILES, PYTEST, config_map, session
+from tests.e2e.manifests import API_VERSION, BUGGY_FILES, PYTEST, config_map, interactive, session
+from tests.e2e.marks import in_cluster
+from tests.e2e.portforward import port_forward, secret_value
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
-
-ATTACK = Path(__file__).with_name("attack.py")
+pytestmark = in_cluster(420)
 
 
 def test_a_session_repairs_its_workspace_and_says_so(kube: Kube) -> None:
@@ -45,6 +45,38 @@ def test_the_workspace_may_come_from_git(kube: Kube, git_server: str) -> None:
     assert done["status"]["result"]["outcome"] == "Solved", kube.story("agentsession", "from-git")
 
 
+def packed(files: dict[str, str]) -> bytes:
+    """A gzipped tar archive."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def test_the_workspace_may_come_from_a_blob(kube: Kube, release: Kube) -> None:
+    token = secret_value(release, "reddb-token")
+    with port_forward(release, "service/reddb", 8082) as port:
+        stored = httpx.post(
+            f"http://127.0.0.1:{port}/v1/blobs",
+            content=packed(BUGGY_FILES),
+            headers={"Authorization": f"Bearer {token}"},
+        ).raise_for_status()
+    kube.apply(session("from-blob", workspace={"blob": {"sha256": stored.json()["sha256"]}}))
+    done = kube.wait("agentsession", "from-blob", "Finished", seconds=300)
+    assert done["status"]["result"]["outcome"] == "Solved", kube.story("agentsession", "from-blob")
+
+
+def test_git_speaks_ssh(kube: Kube) -> None:
+    """To a host that answers nobody: what it says of it is ssh's own, so the image has git, a shell and ssh in it."""
+    kube.apply(session("by-ssh", workspace={"git": {"url": "ssh://git@127.0.0.1:1/pages.git"}}))
+    stalled = condition(kube.wait("agentsession", "by-ssh", "Stalled", seconds=240), "Stalled")
+    assert stalled["reason"] == "WorkspaceUnreachable", kube.story("agentsession", "by-ssh")
+    assert "ssh: connect to host 127.0.0.1 port 1" in stalled["message"]
+
+
 def test_a_setup_command_prepares_the_workspace(kube: Kube) -> None:
     files = {name: text for name, text in BUGGY_FILES.items() if name != "test_pages.py"}
     setup = ["python3", "-c", f"open('test_pages.py', 'w').write({BUGGY_FILES['test_pages.py']!r})"]
@@ -55,10 +87,7 @@ def test_a_setup_command_prepares_the_workspace(kube: Kube) -> None:
 
 
 def test_an_interactive_session_is_ready_and_stays(kube: Kube) -> None:
-    manifest = session("open")
-    del manifest["spec"]["task"]
-    manifest["spec"]["policy"] = {"llm": {"endpoint": "http://nowhere.invalid/v1", "model": "none"}}
-    kube.apply(config_map("open", BUGGY_FILES), manifest)
+    kube.apply(config_map("open", BUGGY_FILES), interactive("open"))
     ready = kube.wait("agentsession", "open", "Ready")
     assert condition(ready, "WorkspaceReady")["status"] == "True"
     assert "result" not in ready["status"]
@@ -73,12 +102,8 @@ def test_a_finished_session_is_removed_after_its_time_to_live(kube: Kube) -> Non
 
 
 def escaping_archive() -> Manifest:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        entry = tarfile.TarInfo("../../outside.txt")
-        entry.size = 3
-        archive.addfile(entry, io.BytesIO(b"out"))
-    data = {"workspace.tar.gz": base64.b64encode(packed.getvalue()).decode()}
+    archive = packed({"../../outside.txt": "out"})
+    data = {"workspace.tar.gz": base64.b64encode(archive).decode()}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "escape"}, "binaryData": data}
 
 
@@ -193,17 +218,6 @@ def test_a_language_model_repairs_through_an_openai_compatible_endpoint(
     assert done["status"]["result"]["tokens"] > 0
     logs = kube.run("logs", "by-model", "--all-containers")
     assert "secret-key" not in logs + json.dumps(done)
-
-
-def test_hostile_code_finds_no_network_and_no_tokens(kube: Kube) -> None:
-    """The check plays the attacker: it passes only if something that must be closed is open."""
-    files = {**BUGGY_FILES, "attack.py": ATTACK.read_text()}
-    check = ["python3", "attack.py"]
-    task = {"prompt": "x", "check": {"command": check}, "protectedPaths": ["*"]}
-    kube.apply(config_map("hostile", files), session("hostile", task=task))
-    done = kube.wait("agentsession", "hostile", "Finished", seconds=120)
-    assert done["status"]["result"]["reason"] != "CheckAlreadyPasses", kube.story("agentsession", "hostile")
-    assert done["status"]["result"]["outcome"] != "Solved"
 
 
 def test_the_example_check_fails_before_any_change() -> None:
