@@ -23,7 +23,7 @@ from dspy_agent.core.policy import Task
 from dspy_agent.core.runner import Runner
 from dspy_agent.core.session import TaskRun, started_data
 from dspy_agent.core.tools import ToolContext
-from dspy_agent.core.tools.base import MAX_SECONDS
+from dspy_agent.core.tools.arguments import MAX_SECONDS
 from dspy_agent.core.workspace import Workspace
 from dspy_agent.errors import DspyAgentError, SessionError, UsageError
 from dspy_agent.local_runner import local_runner

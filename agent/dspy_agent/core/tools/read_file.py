@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from dspy_agent.core.tools.base import Tool, ToolContext, clean_path, read_text
+from dspy_agent.core.tools.arguments import clean_path
+from dspy_agent.core.tools.base import Tool, ToolContext, read_text
 from dspy_agent.errors import ToolError
 
 LIMIT_CHARACTERS = 256 * 1024

@@ -6,14 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from dspy_agent.core.runner import Command
-from dspy_agent.core.tools.base import (
-    STRINGS,
-    Tool,
-    ToolContext,
-    argv_argument,
-    exec_value,
-    seconds_argument,
-)
+from dspy_agent.core.tools.arguments import STRINGS, argv_argument, seconds_argument
+from dspy_agent.core.tools.base import Tool, ToolContext, exec_value
 
 OUTPUT_CHARACTERS = 16 * 1024
 TIMEOUT_SECONDS = 60.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from dspy_agent.core.tools.base import Tool, ToolContext, text_argument
+from dspy_agent.core.tools.arguments import text_argument
+from dspy_agent.core.tools.base import Tool, ToolContext
 
 LIMIT_MATCHES = 200
 LIMIT_LINE_CHARACTERS = 400

@@ -32,20 +32,17 @@ from threading import Event
 from typing import Any, ClassVar
 
 from dspy_agent.core.runner import Command
-from dspy_agent.core.tools.base import (
+from dspy_agent.core.tools.arguments import (
     STRINGS,
-    Tool,
-    ToolContext,
     argv_argument,
     clean_path,
-    editable_path,
-    exec_value,
     is_text,
     seconds_argument,
     strings_argument,
     text_argument,
     whole_argument,
 )
+from dspy_agent.core.tools.base import Tool, ToolContext, editable_path, exec_value
 from dspy_agent.core.tools.screening import summary
 from dspy_agent.errors import RunnerRequestError, ToolError
 
