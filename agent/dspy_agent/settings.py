@@ -14,6 +14,7 @@ from pathlib import Path
 from dspy_agent.errors import SettingsError
 
 PREFIX = "DSPY_AGENT_"
+LONGEST_RETENTION_DAYS = 3650
 # name, default (None: must be given), meaning
 _SETTINGS: tuple[tuple[str, str | None, str], ...] = (
     ("session", None, "the AgentSession as JSON: metadata and spec"),
@@ -27,6 +28,7 @@ _SETTINGS: tuple[tuple[str, str | None, str], ...] = (
     ("git-secret-dir", "/dspy/git-secret", "where the git Secret is mounted"),
     ("runner-wait-seconds", "60", "how long to wait for the runner to start"),
     ("store-retry-seconds", "120", "how long to wait for RedDB to come back"),
+    ("retention-days", "90", "how long RedDB keeps events and patch after the last event, 1 to 3650"),
     ("git-timeout-seconds", "300", "how long a git fetch may take"),
 )
 # Secrets come from the environment alone: flags are visible in process lists.
@@ -52,6 +54,7 @@ class Settings:
     git_secret_dir: Path
     runner_wait_seconds: float
     store_retry_seconds: float
+    retention_days: int
     git_timeout_seconds: float
 
 
@@ -82,6 +85,7 @@ def load(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
         git_secret_dir=Path(values["git-secret-dir"]),
         runner_wait_seconds=_seconds("runner-wait-seconds", values["runner-wait-seconds"]),
         store_retry_seconds=_seconds("store-retry-seconds", values["store-retry-seconds"]),
+        retention_days=_days("retention-days", values["retention-days"]),
         git_timeout_seconds=_seconds("git-timeout-seconds", values["git-timeout-seconds"]),
     )
 
@@ -141,3 +145,11 @@ def _seconds(name: str, value: str) -> float:
     if not 0 < seconds < float("inf"):
         raise SettingsError(f"{variable(name)}={value!r} must be above 0.")
     return seconds
+
+
+def _days(name: str, value: str) -> int:
+    if not value.isdecimal() or not 1 <= int(value) <= LONGEST_RETENTION_DAYS:
+        raise SettingsError(
+            f"{variable(name)}={value!r} must be a whole number from 1 to {LONGEST_RETENTION_DAYS}."
+        )
+    return int(value)

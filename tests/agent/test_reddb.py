@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import pytest
+import redis
 from dspy_agent.clients.reddb import BlobClient, StreamLog
 from dspy_agent.clients.reddb_http import RedDbHttp
 from dspy_agent.core.events import Event
@@ -53,6 +56,33 @@ def test_a_second_writer_is_fenced_off_but_a_repeated_append_is_not(store: RedDb
         log.append(event(1, "other"))
     assert len(log.read(0, 10)) == 1
     log.close()
+
+
+def test_a_stream_ends_a_retention_after_its_last_event(store: RedDb) -> None:
+    log = StreamLog(store.resp_url, TOKEN, KEY, retention=timedelta(days=2))
+    raw = redis.Redis.from_url(store.resp_url, password=TOKEN)
+    log.append(event(1))
+    raw.expire(KEY, 60)
+    log.append(event(2))
+    assert 2 * 86_400 - 60 <= cast(int, raw.ttl(KEY)) <= 2 * 86_400
+    raw.close()
+    log.close()
+
+
+def test_a_blob_goes_when_its_retention_is_over(store: RedDb) -> None:
+    blobs = BlobClient(store.url, TOKEN, retry_seconds=0.2, retention=timedelta(seconds=1))
+    digest = blobs.put(b"x")
+    while _there(blobs, digest):  # until this module's timeout
+        time.sleep(0.1)
+    blobs.close()
+
+
+def _there(blobs: BlobClient, digest: str) -> bool:
+    try:
+        return blobs.get(digest) == b"x"
+    except StoreRefused as error:
+        assert "has no blob" in str(error)
+        return False
 
 
 def test_an_append_waits_through_a_kill_and_a_restart(store: RedDb) -> None:

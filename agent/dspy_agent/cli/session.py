@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
+from datetime import timedelta
 from types import FrameType
 
 from dspy_agent import narrate
@@ -49,7 +50,13 @@ def main(arguments: argparse.Namespace) -> int:
 def _run(settings: Settings, spec: SessionSpec, logger: Logger) -> None:
     state = SessionState(spec.name, spec.namespace, spec.policy)
     metrics = Metrics()
-    log = StreamLog(settings.reddb_url, settings.reddb_token, spec.log_key, settings.store_retry_seconds)
+    log = StreamLog(
+        settings.reddb_url,
+        settings.reddb_token,
+        spec.log_key,
+        settings.store_retry_seconds,
+        timedelta(days=settings.retention_days),
+    )
     server = Server(settings.host, settings.port, create_app(state, settings.runner_token, log, metrics))
     logger.info("listening", port=server.port)
 
@@ -73,7 +80,12 @@ def _run(settings: Settings, spec: SessionSpec, logger: Logger) -> None:
 def _session(
     settings: Settings, spec: SessionSpec, log: StreamLog, state: SessionState, listener: Listener
 ) -> PodSession:
-    blobs = BlobClient(settings.reddb_http_url, settings.reddb_token, settings.store_retry_seconds)
+    blobs = BlobClient(
+        settings.reddb_http_url,
+        settings.reddb_token,
+        settings.store_retry_seconds,
+        timedelta(days=settings.retention_days),
+    )
     return PodSession(
         spec=spec,
         runner=RunnerClient(settings.runner_url, settings.runner_token),

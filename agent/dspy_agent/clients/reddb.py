@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any, TypeVar, cast
 
@@ -20,6 +21,7 @@ from dspy_agent.core.events import Event
 from dspy_agent.errors import LogFenced, StoreRefused, StoreUnreachable
 
 RETRY_SECONDS = 120.0
+RETENTION = timedelta(days=90)
 TIMEOUT_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
@@ -48,11 +50,20 @@ def patiently(
 class StreamLog:
     """An `EventLog` on one stream: entry `<seq>-0`, field `event`.
 
-    The store refuses an id that is not above the last one: that is the fence between two agents of one session.
+    The store refuses an id that is not above the last one: that is the fence between two agents of one session. The
+    stream goes by itself `retention` after its last event: nobody has to be alive to clean up.
     """
 
-    def __init__(self, url: str, token: str, key: str, retry_seconds: float = RETRY_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        key: str,
+        retry_seconds: float = RETRY_SECONDS,
+        retention: timedelta = RETENTION,
+    ) -> None:
         self._key = key
+        self._retention = retention
         self._retry_seconds = retry_seconds
         self._redis = redis.Redis.from_url(
             url,
@@ -65,9 +76,8 @@ class StreamLog:
 
     def append(self, event: Event) -> None:
         text = event.to_json().encode()
-        fields = cast(Any, {"event": text})
         try:
-            self._patiently(lambda: self._redis.xadd(self._key, fields, id=f"{event.seq}-0"), "XADD")
+            self._patiently(lambda: self._add(event.seq, text), "XADD")
         except redis.ResponseError as error:
             if "equal or smaller" not in str(error):
                 raise StoreRefused(f"RedDB refused event {event.seq}: {error}.") from error
@@ -81,6 +91,13 @@ class StreamLog:
 
     def close(self) -> None:
         self._redis.close()
+
+    def _add(self, seq: int, text: bytes) -> None:
+        """One round trip and one transaction: an entry never stands without the stream's end."""
+        with self._redis.pipeline(transaction=True) as both:
+            both.xadd(self._key, cast(Any, {"event": text}), id=f"{seq}-0")
+            both.expire(self._key, self._retention)
+            both.execute()
 
     def _stored(self, seq: int) -> bytes | None:
         entries = self._range(seq, f"{seq}-0", 1)
@@ -107,9 +124,12 @@ class StreamLog:
 
 
 class BlobClient:
-    """Content by its sha256."""
+    """Content by its sha256. What is put stays for `retention`, or as long as somebody else asked for."""
 
-    def __init__(self, url: str, token: str, retry_seconds: float = RETRY_SECONDS) -> None:
+    def __init__(
+        self, url: str, token: str, retry_seconds: float = RETRY_SECONDS, retention: timedelta = RETENTION
+    ) -> None:
+        self._retention = retention
         self._retry_seconds = retry_seconds
         self._http = httpx.Client(
             base_url=url,
@@ -121,7 +141,8 @@ class BlobClient:
     def put(self, content: bytes) -> str:
         """Store content; its sha256 in hex."""
         digest = sha256(content).hexdigest()
-        response = self._send("PUT", f"/v1/blobs/{digest}", content)
+        lasts = int(self._retention.total_seconds())
+        response = self._send("PUT", f"/v1/blobs/{digest}?expires_seconds={lasts}", content)
         if response.is_error:
             raise StoreRefused(f"RedDB refused a blob of {len(content)} bytes: {response.text[:200]}")
         return digest
