@@ -80,8 +80,7 @@ def test_a_blob_goes_when_its_retention_is_over(store: RedDb) -> None:
 def _there(blobs: BlobClient, digest: str) -> bool:
     try:
         return blobs.get(digest) == b"x"
-    except StoreRefused as error:
-        assert "has no blob" in str(error)
+    except StoreRefused:
         return False
 
 
