@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.e2e.kube import Kube, condition
@@ -17,7 +19,7 @@ PRINT_A_GIGABYTE = "import sys\nfor _ in range(1024): sys.stdout.write('x' * (1 
 KILL_MYSELF = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
 
 # name: command, rest of the spec, condition that ends it, what its status must say
-OUTCOMES = {
+OUTCOMES: dict[str, tuple[list[str], dict[str, Any], str, dict[str, Any]]] = {
     "completes": (
         ["echo", "hello"],
         {},

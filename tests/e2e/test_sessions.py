@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import tarfile
+from typing import Any
 
 import httpx
 import pytest
@@ -107,7 +108,7 @@ def escaping_archive() -> Manifest:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "escape"}, "binaryData": data}
 
 
-CANNOT_WORK = {
+CANNOT_WORK: dict[str, tuple[dict[str, Any], str]] = {
     "unknown-pool": ({"poolRef": {"name": "nobody"}}, "PoolNotFound"),
     "missing-configmap": ({"workspace": {"configMapRef": {"name": "nobody"}}}, "ConfigMapNotFound"),
     "missing-secret": (
@@ -154,7 +155,7 @@ def sessions_that_cannot_work(kube: Kube) -> None:
     }
     kube.apply(config_map("bad", BUGGY_FILES), escaping_archive(), pool)
     for name, (spec, _) in CANNOT_WORK.items():
-        kube.apply(session(name, **{"workspace": {"configMapRef": {"name": "bad"}}, **spec}))
+        kube.apply(session(name, **({"workspace": {"configMapRef": {"name": "bad"}}} | spec)))
 
 
 @pytest.mark.parametrize("name", CANNOT_WORK)

@@ -14,7 +14,7 @@ from dspy_operator.status.conditions import Change, Condition, compare, merge
 from dspy_operator.status.envtask_fields import result_fields
 from dspy_operator.status.outcome import Kind, Outcome, Progress
 from dspy_operator.status.session_fields import status_fields
-from dspy_operator.status.session_view import Finish, finished
+from dspy_operator.status.session_view import Finish, View, finished
 from dspy_operator.status.session_view import waiting as between_pods
 from dspy_operator.store import Object
 from hypothesis import given
@@ -151,7 +151,7 @@ def test_error_before_the_workspace_is_not_called_prepared() -> None:
     assert prepared.status == "False"
 
 
-def told(seen: session.View) -> dict[str, tuple[str, str]]:
+def told(seen: View) -> dict[str, tuple[str, str]]:
     return {each.type: (each.status, each.reason) for each in seen.conditions}
 
 
@@ -217,7 +217,7 @@ def known(**status: Any) -> Object:
     ],
     ids=["lost", "unready", "ended without a pod", "ended while ready"],
 )
-def test_endpoint_is_told_of_a_ready_agent_only(view: session.View) -> None:
+def test_endpoint_is_told_of_a_ready_agent_only(view: View) -> None:
     status = status_fields(known(), view, START)
     assert "endpoint" not in status
     assert (status["podName"], status["nodeName"], status["launchType"]) == ("fix", "n", "Cold")
