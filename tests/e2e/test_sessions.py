@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import tarfile
@@ -47,14 +48,14 @@ def test_the_workspace_may_come_from_git(kube: Kube, git_server: str) -> None:
 
 
 def packed(files: dict[str, str]) -> bytes:
-    """A gzipped tar archive."""
+    """A gzipped tar archive, the same for the same files: a blob's name is its hash."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, text in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(text.encode())
             archive.addfile(entry, io.BytesIO(text.encode()))
-    return buffer.getvalue()
+    return gzip.compress(buffer.getvalue(), mtime=0)
 
 
 def test_the_workspace_may_come_from_a_blob(kube: Kube, release: Kube) -> None:
