@@ -64,7 +64,7 @@ def reddb(binary: Path, folder: Path) -> RedDb:
     return RedDb([*argv, *listen], url, folder / "reddb.log", resp_url=f"redis://127.0.0.1:{resp}")
 
 
-def runner(binary: Path, folder: Path, token: str) -> Service:
+def runner(binary: Path, folder: Path, token: str, *flags: str) -> Service:
     port = free_port()
     for name in ("workspace", "forks", "secret"):
         (folder / name).mkdir(parents=True)
@@ -78,4 +78,4 @@ def runner(binary: Path, folder: Path, token: str) -> Service:
         str(folder / "secret/token"),
     ]
     places = ["--workspace", str(folder / "workspace"), "--forks-dir", str(folder / "forks")]
-    return Service([*argv, *places], f"http://127.0.0.1:{port}", folder / "runner.log")
+    return Service([*argv, *places, *flags], f"http://127.0.0.1:{port}", folder / "runner.log")

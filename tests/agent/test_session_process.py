@@ -124,6 +124,19 @@ def test_a_task_ends_with_a_termination_message(pod: SessionPod) -> None:
         assert {"ts", "level", "msg", "component", "trace_id"} <= json.loads(line).keys()
 
 
+def test_commands_have_the_network_where_the_spec_allows_it(
+    pod: SessionPod, runner_binary: Path, tmp_path: Path
+) -> None:
+    open_runner = runner(runner_binary, tmp_path / "open", RUNNER_TOKEN, "--network", "allow")
+    open_runner.start()
+    pod.runner = open_runner
+    program = "import socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM)"
+    check = {"command": [sys.executable, "-c", program]}
+    finish(pod.start(task={"check": check}, network={"egress": {"mode": "Allow"}}))
+    assert pod.termination()["reason"] == "CheckAlreadyPasses"
+    open_runner.kill()
+
+
 def test_killed_in_the_middle_it_carries_on(pod: SessionPod) -> None:
     process = pod.start()
     pod.wait_for_line(process, "edited last.py")

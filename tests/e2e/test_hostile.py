@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import httpx
-
 from tests.e2e.events import only, recorded
 from tests.e2e.kube import Kube, Manifest
-from tests.e2e.manifests import BUGGY_FILES, config_map, interactive, session
+from tests.e2e.manifests import BUGGY_FILES, config_map, session
 from tests.e2e.marks import in_cluster
-from tests.e2e.portforward import port_forward
 
 pytestmark = in_cluster(420)
 
@@ -32,16 +29,17 @@ def test_hostile_code_finds_no_network_and_no_tokens(kube: Kube) -> None:
 
 
 def test_with_the_network_nothing_answers_without_a_token(kube: Kube, release: Kube) -> None:
-    """The attack runs as a command of a session that may use the network: asked of its runner, with its token."""
-    kube.apply(
-        config_map("networked", FILES),
-        interactive("networked", network={"egress": {"mode": "Allow"}}),
-    )
-    kube.wait("agentsession", "networked", "Ready")
     services = services_of(kube, release)
-    done = command(kube, "networked", ["python3", "attack.py", json.dumps(services)])
+    check = {"command": ["python3", "attack.py", json.dumps(services)]}
+    spec: Manifest = {
+        "task": {"prompt": "x", "check": check, "protectedPaths": ["*"]},
+        "network": {"egress": {"mode": "Allow"}},
+    }
+    kube.apply(config_map("networked", FILES), session("networked", **spec))
+    kube.wait("agentsession", "networked", "Finished", seconds=120)
+    done = only(recorded(kube, "networked"), "check_before")
     assert (done["reason"], done["exit_code"]) == ("NonZeroExit", 1), done
-    said = printed(done["stdout"])
+    said = printed(done["stdout_tail"])
     assert said["open"] == []
     answers = said["answers"]
     assert answers.keys() == services.keys()
@@ -69,20 +67,6 @@ def services_of(kube: Kube, release: Kube) -> dict[str, str]:
         "RedDB for Redis clients": f"redis://reddb.{inside}:6380",
         "API server": f"https://kubernetes.default.svc/api/v1/namespaces/{kube.namespace}/secrets",
     }
-
-
-def command(kube: Kube, session: str, argv: list[str]) -> Manifest:
-    """The runner's answer to a command with network, asked of it as the session's agent asks."""
-    token = kube.run("exec", session, "-c", "runner", "--", "cat", "/dspy/token/token").strip()
-    with port_forward(kube, f"pod/{session}", 8080) as port:
-        answer = httpx.post(
-            f"http://127.0.0.1:{port}/v1/exec",
-            json={"argv": argv, "network": True, "timeout_ms": 120_000},
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=130,
-        ).raise_for_status()
-    done: Manifest = answer.json()
-    return done
 
 
 def printed(output: str) -> Manifest:

@@ -88,7 +88,7 @@ def _session(
     )
     return PodSession(
         spec=spec,
-        runner=RunnerClient(settings.runner_url, settings.runner_token),
+        runner=RunnerClient(settings.runner_url, settings.runner_token, network=spec.network),
         log=log,
         blobs=blobs,
         places=Places(

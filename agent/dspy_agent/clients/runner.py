@@ -23,8 +23,9 @@ CHUNK_BYTES = 1024 * 1024
 class RunnerClient:
     """Implements `core.runner.Runner`; may be used from several threads."""
 
-    def __init__(self, url: str, token: str) -> None:
-        """`url` is http://host:port or unix:/path."""
+    def __init__(self, url: str, token: str, *, network: bool = False) -> None:
+        """`url` is http://host:port or unix:/path. With `network`, commands ask for it; the runner may refuse."""
+        self._network = network
         path = url.removeprefix("unix:") if url.startswith("unix:") else None
         # No environment proxies: the runner is always beside us.
         limits = httpx.Limits(max_connections=128, max_keepalive_connections=128)
@@ -60,6 +61,7 @@ class RunnerClient:
             "timeout_ms": int(command.timeout_seconds * 1000),
             "output_limit_bytes": command.output_limit_bytes,
             "workspace": workspace,
+            "network": self._network,
         }
         if command.cwd is not None:
             body["cwd"] = command.cwd

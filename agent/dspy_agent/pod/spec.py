@@ -27,7 +27,8 @@ class Setup:
 
 @dataclass(frozen=True)
 class SessionSpec:
-    """`task` is None for an interactive session; `workspace` is the CRD's object as it is."""
+    """`task` is None for an interactive session; `workspace` is the CRD's object as it is; `network`: do commands ask
+    for it?"""
 
     namespace: str
     name: str
@@ -38,6 +39,7 @@ class SessionSpec:
     setup: Setup | None
     limits: Limits
     workspace: Mapping[str, Any] = field(default_factory=dict)
+    network: bool = False
 
     @property
     def log_key(self) -> str:
@@ -62,6 +64,7 @@ def parse(text: str) -> SessionSpec:
             setup=_setup(workspace.get("setup")),
             limits=_limits(spec.get("budget") or {}),
             workspace=workspace,
+            network=_network(spec.get("network") or {}),
         )
     except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation) as error:
         raise SettingsError(f"DSPY_AGENT_SESSION is not an AgentSession in JSON: {error!r}.") from error
@@ -90,6 +93,10 @@ def _setup(setup: Mapping[str, Any] | None) -> Setup | None:
     if not setup or not setup.get("command"):
         return None
     return Setup(tuple(setup["command"]), float(setup.get("timeoutSeconds") or SETUP_TIMEOUT_SECONDS))
+
+
+def _network(network: Mapping[str, Any]) -> bool:
+    return (network.get("egress") or {}).get("mode") == "Allow"
 
 
 def _limits(budget: Mapping[str, Any]) -> Limits:
