@@ -2,7 +2,7 @@
 
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-use crate::resp::command;
+use crate::resp::table;
 
 /// Every metric; cheap to update from the thread that runs commands.
 pub struct Metrics {
@@ -43,7 +43,7 @@ impl Metrics {
             Ok::<_, prometheus::Error>(histogram)
         };
         Ok(Self {
-            commands: command::all().iter().map(|command| by_name.with_label_values(&[command.name])).collect(),
+            commands: table::all().iter().map(|command| by_name.with_label_values(&[command.name])).collect(),
             unknown_commands: by_name.with_label_values(&["unknown"]),
             connections: gauge("dspy_reddb_connections", "RESP connections open")?,
             connections_refused: counter("dspy_reddb_connections_refused_total", "Connections over the limit")?,

@@ -1,6 +1,7 @@
 //! From arguments to a reply: find the command, check who asks for which keys, run it or queue it.
 
-use super::command::{Access, Call, Command, CommandResult, Outcome, find};
+use super::command::{Access, Call, Command, CommandResult, Outcome};
+use super::table::find;
 use super::transaction;
 use crate::error::CommandError;
 

@@ -1,7 +1,7 @@
 //! The RESP interface: one file per command family, and the loop that runs them.
 //!
 //! `connections` lets clients in, `event_loop` takes turns, `serving` reads a client, `parse` finds commands, `dispatch`
-//! checks them against the table in `command`, a family's file applies them to the keyspace, `reply` encodes what they say.
+//! checks them against the `table`, a family's file applies them to the keyspace, `reply` encodes what they say.
 //! `blocking` keeps those who wait for data, `housekeeping` cuts those who abuse patience.
 
 mod blocking;
@@ -23,6 +23,7 @@ pub mod server;
 mod serving;
 pub mod session;
 mod strings;
+pub mod table;
 mod transaction;
 pub mod value;
 mod waiters;

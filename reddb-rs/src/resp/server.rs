@@ -19,7 +19,7 @@ pub struct ServerInfo {
 
 /// `COMMAND`, `COMMAND COUNT`, `COMMAND DOCS`: names and arities; no documentation is kept here.
 pub fn command(call: &mut Call<'_>) -> CommandResult {
-    let all = super::command::all();
+    let all = super::table::all();
     match call.args.get(1).map(|subcommand| subcommand.to_ascii_uppercase()).as_deref() {
         None => {
             call.reply.array(all.len());
