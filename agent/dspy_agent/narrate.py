@@ -98,7 +98,8 @@ _TOOL_WORDS: dict[str, Callable[[Data, Data], str]] = {
 
 _WORDS: dict[str, Callable[[Data], str]] = {
     "session_started": lambda data: (
-        f"session started with policy {data['policy']}; the check is: {' '.join(data['check'])}"
+        f"session started with policy {data['policy']}; "
+        + (f"the check is: {' '.join(data['check'])}" if data["check"] else "it has no task")
     ),
     "session_resumed": lambda data: f"restarted; carries on after event {data['after']}",
     "workspace_ready": lambda data: (

@@ -8,13 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dspy_agent.clients.reddb import BlobClient, StreamLog
 from dspy_agent.core.events import Event
 
 from tests.agent.conftest import ROOT, write_files
-from tests.agent.services import TOKEN, reddb
+from tests.agent.services import TOKEN, RedDb, reddb
 
 pytestmark = pytest.mark.timeout(60)
 STORY = ("session_started", "check_before", "tool_call-screening", "check_after", "session_finished")
@@ -42,18 +43,7 @@ def test_the_story_of_a_session(reddb_binary: Path, tmp_path: Path) -> None:
         log.append(Event(seq, value["type"], value["time"], value["elapsed_seconds"], value["data"]))
     log.close()
     blobs.close()
-    objects = {
-        "agentsessions.dspyagent.io": {
-            "metadata": {"namespace": "demo", "name": "s", "uid": "u"},
-            "status": {"result": {"patchRef": reference}},
-        },
-        "secrets": {"data": {"token": base64.b64encode(TOKEN.encode()).decode()}},
-    }
-    port = store.url.rpartition(":")[2]
-    write_files(
-        tmp_path / "bin", {"kubectl": KUBECTL.format(python=sys.executable, port=port, objects=objects)}
-    )
-    (tmp_path / "bin/kubectl").chmod(0o755)
+    stub_kubectl(tmp_path, store, {"result": {"patchRef": reference}})
 
     shown = show(tmp_path, "s")
     assert shown.returncode == 0, shown.stderr
@@ -75,6 +65,33 @@ def test_the_story_of_a_session(reddb_binary: Path, tmp_path: Path) -> None:
     assert (missing.returncode, missing.stdout) == (2, "")
     assert "not found" in missing.stderr
     store.kill()
+
+
+def test_a_session_that_waits_tells_why(reddb_binary: Path, tmp_path: Path) -> None:
+    store = reddb(reddb_binary, tmp_path)
+    store.start()
+    ready = {"type": "Ready", "status": "False", "reason": "PoolNotFound", "message": "x"}
+    stalled = {"type": "Stalled", "status": "True", "reason": "PoolNotFound", "message": "There is no pool."}
+    stub_kubectl(tmp_path, store, {"conditions": [ready, stalled]})
+    shown = show(tmp_path, "s")
+    assert shown.stdout.startswith("AgentSession demo/s: Stalled (PoolNotFound): There is no pool.\n")
+    assert "The diff" not in shown.stdout
+    store.kill()
+
+
+def stub_kubectl(folder: Path, store: RedDb, status: dict[str, Any]) -> None:
+    """A kubectl that knows one session, with that status, and forwards to the store."""
+    objects = {
+        "agentsessions.dspyagent.io": {
+            "metadata": {"namespace": "demo", "name": "s", "uid": "u"},
+            "status": status,
+        },
+        "secrets": {"data": {"token": base64.b64encode(TOKEN.encode()).decode()}},
+    }
+    port = store.url.rpartition(":")[2]
+    program = KUBECTL.format(python=sys.executable, port=port, objects=objects)
+    write_files(folder / "bin", {"kubectl": program})
+    (folder / "bin/kubectl").chmod(0o755)
 
 
 def show(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

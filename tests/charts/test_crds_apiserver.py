@@ -104,7 +104,7 @@ COLUMNS = {
     "agentsessions": "NAME READY REASON MODE LAUNCH OUTCOME AGE POD NODE TURNS POLICY",
     "agentpools": "NAME DESIRED READY CLAIMED PENDING REASON AGE IMAGE RUNNER-ONLY",
     "envtasks": "NAME STATUS REASON EXIT DURATION AGE SUCCEEDED COMPLETIONS ATTEMPTS CLASS POD",
-    "trainingjobs": "NAME STATUS BACKEND STEP PERCENT CHECKPOINT AGE ALGORITHM JOB-STATE SLURM-ID ATTEMPTS",
+    "trainingjobs": "NAME STATUS REASON BACKEND STEP PERCENT CHECKPOINT AGE ALGORITHM JOB-STATE SLURM-ID ATTEMPTS",
 }
 
 
@@ -113,6 +113,20 @@ def test_columns(apiserver: Apiserver, kind: str, plural: str) -> None:
     assert create(apiserver, kind, "columns", MINIMAL[kind], keep=True).status_code == 201
     printed = apiserver.kubectl("get", plural, "columns", "-o", "wide").stdout
     assert printed.splitlines()[0].split() == COLUMNS[plural].split()
+
+
+@pytest.mark.parametrize(("kind", "plural"), [("EnvTask", "envtasks"), ("TrainingJob", "trainingjobs")])
+def test_the_condition_that_is_true_gives_the_reason(apiserver: Apiserver, kind: str, plural: str) -> None:
+    assert create(apiserver, kind, "waits", MINIMAL[kind], keep=True).status_code == 201
+    at = {"lastTransitionTime": "2030-01-31T18:00:00Z"}
+    conditions = [
+        {"type": "Complete", "status": "False", "reason": "NotComplete", "message": "", **at},
+        {"type": "Stalled", "status": "True", "reason": "ImagePullFailed", "message": "not there", **at},
+    ]
+    status = {"phase": "Stalled", "conditions": conditions}
+    assert change(apiserver, kind, "waits", {"status": status}, "/status").status_code == 200
+    printed = apiserver.kubectl("get", plural, "waits").stdout
+    assert printed.splitlines()[1].split()[:3] == ["waits", "Stalled", "ImagePullFailed"]
 
 
 def test_a_finished_session_reads_at_a_glance(apiserver: Apiserver) -> None:

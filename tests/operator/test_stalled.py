@@ -91,6 +91,7 @@ def test_kinds_without_a_controller_say_so(
     kube.create(plural, {**header, "spec": spec})
     seen = kube.until_condition(plural, "early", "Stalled", "NotImplemented")
     assert seen["status"]["observedGeneration"] == seen["metadata"]["generation"]
+    assert seen["status"]["phase"] == "Stalled"
     if plural == "agentpools":
         scale = kube.http.get(kube.path(plural, "early") + "/scale").json()
         assert scale["status"] == {"replicas": 0, "selector": "dspyagent.io/pool=early"}

@@ -39,6 +39,11 @@ def cluster(name: str) -> Cluster:
     return Cluster(name, paths.state() / name)
 
 
+def all_names() -> list[str]:
+    """The clusters that `up` made and `down` did not remove."""
+    return sorted(marker.stem for marker in paths.state().glob("*.provider"))
+
+
 def provider_of(target: Cluster) -> Provider:
     """The provider that `up` chose.
 
@@ -47,7 +52,10 @@ def provider_of(target: Cluster) -> Provider:
     """
     marker = target.folder.with_suffix(".provider")
     if not marker.exists():
-        raise ToolError(f"There is no cluster {target.name}; `python3 -m tools.cluster up` makes one.")
+        there = ", ".join(f"{name} (--name {name})" for name in all_names()) or "none"
+        raise ToolError(
+            f"There is no cluster {target.name}; `python3 -m tools.cluster up` makes one. There is: {there}."
+        )
     return by_name(providers(), marker.read_text().strip())
 
 
@@ -93,9 +101,8 @@ def down(arguments: argparse.Namespace, progress: Progress) -> None:
 
 
 def status(arguments: argparse.Namespace, _progress: Progress) -> None:
-    names = sorted(marker.stem for marker in paths.state().glob("*.provider"))
     rows = []
-    for name in names:
+    for name in all_names():
         target = cluster(name)
         provider = provider_of(target)
         rows.append({

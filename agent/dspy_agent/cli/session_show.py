@@ -72,19 +72,31 @@ def _print_story(session: dict[str, Any], events: list[Event], patch: str, event
         _print_events(events)
         return
     metadata = session["metadata"]
-    print(f"AgentSession {metadata['namespace']}/{metadata['name']}: {_ended(events)}")
+    ended = _ended(events)
+    print(f"AgentSession {metadata['namespace']}/{metadata['name']}: {ended or _state(session)}")
     if prompt := _prompt(events):
         print(f"\n{prompt}")
     print("\n== What happened")
     _print_events(events)
     _print_checks(events)
-    print(f"\n== The diff\n{patch or 'The session changed nothing.'}")
+    if ended:
+        print(f"\n== The diff\n{patch or 'The session changed nothing.'}")
 
 
-def _ended(events: list[Event]) -> str:
-    """The last word, or that there is none yet."""
+def _state(session: dict[str, Any]) -> str:
+    """Of a session that has recorded no end: what its conditions say, Stalled before anything else."""
+    conditions = (session.get("status") or {}).get("conditions") or ()
+    true = {each["type"]: each for each in conditions if each["status"] == "True"}
+    for kind in ("Stalled", "Finished", "Ready", "Reconciling"):
+        if kind in true:
+            return f"{kind} ({true[kind]['reason']}): {true[kind].get('message', '')}".rstrip(": ")
+    return "not finished"
+
+
+def _ended(events: list[Event]) -> str | None:
+    """The last word; None when there is none yet."""
     if not events or events[-1].type != "session_finished":
-        return "not finished"
+        return None
     data = events[-1].data
     tried = f"{data['candidates_run']} candidates tried"
     return f"{data['outcome']} ({data['reason']}) after {data['seconds']:.1f} s, {tried}"

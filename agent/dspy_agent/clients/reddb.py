@@ -118,7 +118,9 @@ class StreamLog:
                 return action()
             except redis.AuthenticationError as error:
                 # redis-py counts it as a connection error, but waiting does not mend it.
-                raise StoreRefused(f"RedDB refused the token: {error}.") from error
+                raise StoreRefused(
+                    f"RedDB refused the session's token ({error}): where it was replaced, create the session again."
+                ) from error
 
         return patiently(attempt, (redis.ConnectionError, redis.TimeoutError), self._retry_seconds, what)
 

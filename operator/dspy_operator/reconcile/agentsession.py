@@ -107,7 +107,8 @@ def _template(ctx: Context, session: Object) -> Object:
     pool = ctx.store.get(Key(names.AGENT_POOLS, namespace, name))
     if pool is None:
         message = (
-            f"AgentPool {name} does not exist in namespace {namespace}: create it, or remove spec.poolRef."
+            f"AgentPool {name} does not exist in namespace {namespace}: create it, or create the "
+            "session again without spec.poolRef."
         )
         raise StalledError("PoolNotFound", message, _POOL_RETRY_S)
     template: Object = pool["spec"].get("template", {})

@@ -39,7 +39,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
 
 def _fields(key: Key) -> Object:
     if key.plural != names.AGENT_POOLS:
-        return {}
+        return {"phase": "Stalled"}
     # The scale subresource needs replicas and selector, even where there is nothing to count.
     selector = f"{names.GROUP}/pool={names.label_value(key.name)}"
-    return {"replicas": 0, "ready": 0, "claimed": 0, "pending": 0, "selector": selector}
+    return {"phase": "Stalled", "replicas": 0, "ready": 0, "claimed": 0, "pending": 0, "selector": selector}

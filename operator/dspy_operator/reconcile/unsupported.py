@@ -45,4 +45,14 @@ def check_task(task: Object) -> None:
 def _refuse(unsupported: dict[str, bool]) -> None:
     for field, asked in unsupported.items():
         if asked:
-            raise StalledError("NotImplemented", f"{field} is not implemented in this release: remove it.")
+            raise StalledError("NotImplemented", _words(field))
+
+
+def _words(field: str) -> str:
+    """What to do differs: the operating mode may be changed, most other fields of a spec may not."""
+    remedy = (
+        "set it to Running"
+        if field.startswith("spec.operatingMode")
+        else "create the object again without it"
+    )
+    return f"{field} is not implemented in this release: {remedy}."

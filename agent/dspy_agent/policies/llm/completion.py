@@ -88,7 +88,7 @@ class Completion(Tool):
                 if failures > self._retries or pause > context.seconds_left():
                     raise PolicyEndpointUnreachable(
                         f"The model endpoint {self._endpoint} does not answer ({_first_line(error)}); check "
-                        "policy.llm.endpoint and network.egress."
+                        "that the address is right and can be reached from where the agent runs."
                     ) from error
             time.sleep(pause)
             waited += pause
