@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,14 @@ from tools.common import paths
 from tools.common.process import run
 
 Up = Callable[[str], Cluster]
+# The one skip there is: on a laptop with Docker there is nothing of this provider to test.
+on_local_provider = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(
+        os.geteuid() != 0 or sys.platform != "linux", reason="the local provider needs root on Linux"
+    ),
+]
 
 
 def tool(*arguments: str) -> str:

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from typing import Any
 
-import pytest
-
-from tests.cluster.conftest import Up, tool
-from tools.cluster.fakenodes import LABEL, node
+from tests.cluster.conftest import Up, on_local_provider, tool
+from tools.cluster.fakenodes import LABEL
 from tools.cluster.kubectl import kubectl
 from tools.cluster.provider import Cluster
 
-
-def test_a_fake_node_keeps_pods_away_that_do_not_ask_for_it() -> None:
-    made: Any = node(7)
-    assert made["metadata"]["name"] == "fake-00007"
-    assert made["spec"]["taints"] == [{"key": LABEL, "value": "true", "effect": "NoSchedule"}]
-    assert made["metadata"]["labels"][LABEL] == "true"
+pytestmark = on_local_provider
 
 
-@pytest.mark.cluster
-@pytest.mark.timeout(240)
-@pytest.mark.skipif(
-    os.geteuid() != 0 or sys.platform != "linux", reason="the local provider needs root on Linux"
-)
 def test_there_are_as_many_fake_nodes_as_asked_for_and_then_none(up: Up) -> None:
     cluster = up("fakes")
     for count in (3, 1):

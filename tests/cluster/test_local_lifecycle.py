@@ -11,12 +11,11 @@ import os
 import select
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Up, tool
+from tests.cluster.conftest import Up, on_local_provider, tool
 from tools.cluster.kubectl import kubectl
 from tools.cluster.local import cgroups
 from tools.cluster.local.layout import Layout
@@ -26,13 +25,7 @@ from tools.common import paths
 from tools.common.process import ToolError, run
 from tools.images import store
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(
-        os.geteuid() != 0 or sys.platform != "linux", reason="the local provider needs root on Linux"
-    ),
-]
+pytestmark = on_local_provider
 
 WORKLOAD = """
 apiVersion: v1

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tools.cluster.existing import ExistingProvider
+from tools.cluster.fakenodes import LABEL, node
 from tools.cluster.kind import KindProvider
 from tools.cluster.provider import Cluster, Options, Provider, Verdict, by_name, choose
 from tools.common.process import ToolError
@@ -107,3 +109,10 @@ def test_kind_looks_for_engine_image_and_program(
     verdict = KindProvider().verdict()
     assert reason in verdict.reason
     assert verdict.usable == ("answers and" in verdict.reason)
+
+
+def test_a_fake_node_keeps_pods_away_that_do_not_ask_for_it() -> None:
+    made: Any = node(7)
+    assert made["metadata"]["name"] == "fake-00007"
+    assert made["spec"]["taints"] == [{"key": LABEL, "value": "true", "effect": "NoSchedule"}]
+    assert made["metadata"]["labels"][LABEL] == "true"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from dspy_operator.settings import Settings
 from dspy_operator.store import Object
 
 MASTER = b"master"
+START = datetime(2026, 1, 1, tzinfo=UTC)  # when what is built here was created
 UID = "11111111-2222-3333-4444-555555555555"
 
 
