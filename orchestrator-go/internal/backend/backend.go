@@ -1,8 +1,44 @@
-// Package backend names what any place that runs tasks can answer besides a result.
-// The interface itself belongs to its consumer, package dispatch.
+// Package backend says what a place that runs tasks is asked, and what it can answer.
 package backend
 
-import "fmt"
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"dspyagent.io/orchestrator/internal/queue"
+)
+
+// Causes of an attempt's end that a backend tells apart, by context.Cause.
+var (
+	// ErrDetached: stop waiting. Work that can be found again by the task's id goes on without us; other work is ended.
+	ErrDetached = errors.New("the attempt is left to itself")
+	// ErrCancelled: nobody wants the result, so the work is ended.
+	ErrCancelled = errors.New("the attempt was cancelled")
+)
+
+// Attempt is one try at a task.
+type Attempt struct {
+	Task   queue.Task
+	Number int // from 1
+	// Token grows with every attempt, across restarts: whoever the attempt writes to can refuse a lower
+	// one than it has seen (a fencing token, Kleppmann 2016).
+	Token int64
+	// Started is to be called when a place to run was found; place names it for people.
+	Started func(place string)
+}
+
+// Backend runs attempts. Run returns the result of a command that ran, whatever it was; nil stands for a no-op. It
+// gives up soon after ctx ends. Errors: *Rejected; anything else is worth another attempt.
+type Backend interface {
+	Run(ctx context.Context, a Attempt) (*queue.Result, error)
+}
+
+// Tailer is a backend that can show what a running task has written.
+type Tailer interface {
+	// Tail returns what there is from an offset on, at most some 64 KiB, and the offset to ask for next.
+	Tail(ctx context.Context, task queue.Task, offset int64) (chunk []byte, next int64, err error)
+}
 
 // Rejected is an answer that no other attempt would change: the request itself cannot be
 // carried out, such as a program that does not exist. Message is safe to show to clients.

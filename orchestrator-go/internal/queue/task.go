@@ -63,6 +63,44 @@ type Spec struct {
 	Class            Class             `json:"class"`
 	MaxAttempts      int               `json:"max_attempts"`
 	IdempotencyKey   string            `json:"idempotency_key,omitempty"`
+
+	Tenant    string    `json:"tenant,omitempty"`   // whose it is: for fairness, and for who may see it
+	Priority  int       `json:"priority,omitempty"` // among one tenant's tasks: the highest first
+	NotBefore time.Time `json:"not_before,omitzero"`
+	Deadline  time.Time `json:"deadline,omitzero"`   // after which the task is ended, begun or not
+	LimitKey  string    `json:"limit_key,omitempty"` // of the tasks that share it,
+	LimitMax  int       `json:"limit_max,omitempty"` // so many run at once
+
+	Parent   string `json:"parent,omitempty"`    // id of the task that ends only after this one
+	Scope    bool   `json:"scope,omitempty"`     // runs nothing: open until it is closed, then ends after its children
+	BudgetMS int64  `json:"budget_ms,omitempty"` // of run time, for the task and all its descendants together
+
+	Backend   string `json:"backend,omitempty"`   // empty for RunnerBackend
+	Workspace string `json:"workspace,omitempty"` // sha256 of the archive that the command runs in a fork of
+	Slurm     *Slurm `json:"slurm,omitempty"`
+}
+
+// The backends that a task may name.
+const (
+	RunnerBackend = "runner"
+	SlurmBackend  = "slurm"
+)
+
+// Slurm is what a Slurm job asks for; zero values are left to Slurm.
+type Slurm struct {
+	Account          string `json:"account,omitempty"`
+	Partition        string `json:"partition,omitempty"`
+	QOS              string `json:"qos,omitempty"`
+	Constraint       string `json:"constraint,omitempty"`
+	Reservation      string `json:"reservation,omitempty"`
+	Gres             string `json:"gres,omitempty"`
+	Array            string `json:"array,omitempty"` // such as 0-9%2
+	Nodes            int    `json:"nodes,omitempty"`
+	TasksPerNode     int    `json:"tasks_per_node,omitempty"`
+	CPUsPerTask      int    `json:"cpus_per_task,omitempty"`
+	MemoryMB         int64  `json:"memory_mb,omitempty"` // per node
+	TimeLimitMinutes int    `json:"time_limit_minutes,omitempty"`
+	Requeue          bool   `json:"requeue,omitempty"` // after a node's failure or a preemption
 }
 
 // Submission is a Spec with the trace of the request that brought it.
