@@ -26,6 +26,10 @@ var (
 	ErrQueueFull           = errors.New("the queue is full")
 	ErrTooLarge            = errors.New("the task is too large")
 	ErrBadCursor           = errors.New("the cursor is not one that a listing returned")
+	ErrParentNotFound      = errors.New("no such parent task")
+	ErrParentEnded         = errors.New("the parent has ended")
+	ErrNotScope            = errors.New("the task is not a scope")
+	ErrForbidden           = errors.New("the task is another tenant's")
 )
 
 // State is where a task stands.
@@ -35,11 +39,17 @@ type State string
 const (
 	Queued    State = "Queued"
 	Running   State = "Running"
+	Waiting   State = "Waiting" // its own command is done, or the scope closed: it ends after its children
 	Succeeded State = "Succeeded"
 	Failed    State = "Failed"
 	Cancelled State = "Cancelled"
 	Dead      State = "Dead"
 )
+
+// Terminal says whether a task in this state has ended.
+func (s State) Terminal() bool {
+	return s == Succeeded || s == Failed || s == Cancelled || s == Dead
+}
 
 // Class says how long a task is expected to take; it labels metrics.
 type Class string
@@ -150,6 +160,36 @@ type Task struct {
 	CreatedAt   time.Time
 	StartedAt   *time.Time // of the latest attempt; nil while none has been reported
 	FinishedAt  *time.Time
+
+	Place    string          // where the latest attempt runs, for people: a runner's URL, "slurm job 17"
+	History  []AttemptRecord // of its attempts, oldest first; of many only the last
+	Children Children
+	SpentMS  int64 // of its budget, by itself and all descendants
+}
+
+// AttemptRecord is what one attempt came to.
+type AttemptRecord struct {
+	Number    int       `json:"number"`
+	Token     int64     `json:"token"` // its fencing token
+	Place     string    `json:"place,omitempty"`
+	StartedAt time.Time `json:"started_at,omitzero"`
+	EndedAt   time.Time `json:"ended_at,omitzero"`
+	Fault     *Fault    `json:"error,omitempty"`
+}
+
+// Children counts a task's direct children.
+type Children struct {
+	Open      int `json:"open"`
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"` // ended in any other way
+}
+
+// Filter says which tasks to list; what is zero does not matter.
+type Filter struct {
+	State  State
+	Tenant string
+	Parent string
+	Class  Class
 }
 
 // Lease is the right to carry out one attempt of a task, until it goes unrenewed for the lease time.
