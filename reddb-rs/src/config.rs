@@ -57,6 +57,9 @@ pub struct Limits {
     /// Commands queued between MULTI and EXEC.
     #[arg(long, env = "REDDB_MAX_TRANSACTION_COMMANDS", default_value_t = 16_384)]
     pub max_transaction_commands: usize,
+    /// Keys that one connection may watch for its next transaction.
+    #[arg(long, env = "REDDB_MAX_WATCHED_KEYS", default_value_t = 1024)]
+    pub max_watched_keys: usize,
     /// Bytes that one client may have in an unfinished command or transaction.
     #[arg(long, env = "REDDB_MAX_INPUT_BYTES", default_value_t = 64 << 20)]
     pub max_input_bytes: usize,
@@ -115,6 +118,7 @@ impl Default for Limits {
             max_key_bytes: 4096,
             max_arguments: 65_536,
             max_transaction_commands: 16_384,
+            max_watched_keys: 1024,
             max_input_bytes: 64 << 20,
             max_output_bytes: 128 << 20,
             max_commit_bytes: 256 << 20,

@@ -18,6 +18,7 @@ pub struct Metrics {
     pub backlog_bytes: IntGauge,
     pub cached_bytes: IntGauge,
     pub keys: IntGauge,
+    pub watched_keys: IntGauge,
 }
 
 impl Metrics {
@@ -64,6 +65,7 @@ impl Metrics {
             )?,
             cached_bytes: gauge("dspy_reddb_cached_bytes", "Keys and cached values, roughly")?,
             keys: gauge("dspy_reddb_keys", "Keys, expired ones that were not swept yet included")?,
+            watched_keys: gauge("dspy_reddb_watched_keys", "Keys that clients watch for a transaction")?,
             registry,
         })
     }

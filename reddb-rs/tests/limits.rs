@@ -13,13 +13,6 @@ fn ok() -> RespValue {
     RespValue::Simple("OK".into())
 }
 
-fn metric(server: &Server, name: &str) -> String {
-    let (_, text) = server.http("GET", "/metrics", "", b"").unwrap();
-    let text = String::from_utf8(text).unwrap();
-    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
-    line.rsplit(' ').next().unwrap().to_owned()
-}
-
 /// The largest resident set that the process ever had.
 fn peak_bytes(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
@@ -89,9 +82,9 @@ fn a_full_batch_is_committed_before_the_next_command() {
             assert_eq!(client.receive(), Some(ok()));
         }
     }
-    let commits = metric(&server, "dspy_reddb_commit_batch_size_count");
+    let commits = server.metric("dspy_reddb_commit_batch_size_count");
     assert_eq!(commits, (4 * WRITES + 4).to_string());
-    assert_eq!(metric(&server, "dspy_reddb_commit_batch_size_bucket{le=\"1\"}"), commits);
+    assert_eq!(server.metric("dspy_reddb_commit_batch_size_bucket{le=\"1\"}"), commits);
 }
 
 #[test]

@@ -45,6 +45,7 @@ fn a_scoped_token_stays_under_its_prefix() {
     for command in [
         &["GET", "yours/a"][..],
         &["MSET", "mine/b", "1", "yours/b", "1"],
+        &["WATCH", "mine/a", "yours/a"],
         &["XREADGROUP", "GROUP", "STREAMS", "c", "STREAMS", "yours/s", ">"],
         &["XGROUP", "CREATE", "yours/s", "g", "$", "MKSTREAM"],
         &["INFO"],

@@ -49,6 +49,7 @@ impl EventLoop {
         let Some(mut client) = self.clients.try_remove(token) else {
             return;
         };
+        self.parts.keyspace.unwatch(&mut client.session.watched);
         if let Transport::Tcp(stream) = &mut client.transport {
             // Dropping the socket closes it; deregistering first can only fail if it is closed already.
             let _ = self.parts.poll.registry().deregister(stream);

@@ -34,5 +34,6 @@ impl EventLoop {
         metrics.backlog_bytes.set(self.parts.persistence.backlog_bytes().try_into().unwrap_or(i64::MAX));
         metrics.cached_bytes.set(self.parts.keyspace.cached_bytes().try_into().unwrap_or(i64::MAX));
         metrics.keys.set(self.parts.keyspace.len().try_into().unwrap_or(i64::MAX));
+        metrics.watched_keys.set(self.parts.keyspace.watched_keys().try_into().unwrap_or(i64::MAX));
     }
 }

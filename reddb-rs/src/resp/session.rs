@@ -1,6 +1,7 @@
 //! What the server remembers of a client between commands.
 
 use crate::auth::{Master, Scope};
+use crate::state::Watched;
 
 /// State of one client.
 pub struct Session {
@@ -8,6 +9,8 @@ pub struct Session {
     pub scope: Option<Scope>,
     pub name: Vec<u8>,
     pub transaction: Option<Transaction>,
+    /// Keys that must not change before EXEC.
+    pub watched: Watched,
     /// Set by QUIT and by protocol errors: replies are sent, then the connection ends.
     pub closing: bool,
 }
@@ -24,7 +27,7 @@ pub struct Transaction {
 impl Session {
     #[must_use]
     pub fn new(id: u64, scope: Option<Scope>) -> Self {
-        Self { id, scope, name: Vec::new(), transaction: None, closing: false }
+        Self { id, scope, name: Vec::new(), transaction: None, watched: Watched::new(), closing: false }
     }
 
     /// Takes on what `token` opens; false, and no change, if it is not valid.

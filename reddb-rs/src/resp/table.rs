@@ -60,6 +60,8 @@ const COMMANDS: &[(&str, isize, Keys, Access, Run)] = &[
     ("multi", 1, NONE, Access::Token, transaction::multi),
     ("exec", 1, NONE, Access::Token, transaction::exec_without_multi),
     ("discard", 1, NONE, Access::Token, transaction::discard),
+    ("watch", -2, ALL, Access::Token, transaction::watch),
+    ("unwatch", 1, NONE, Access::Token, transaction::unwatch),
     ("xadd", -5, ONE, Access::Token, xadd::xadd),
     ("xlen", 2, ONE, Access::Token, xrange::xlen),
     ("xrange", -4, ONE, Access::Token, xrange::xrange),

@@ -1,4 +1,6 @@
-//! MULTI, EXEC, DISCARD. A transaction runs without a pause and lands in one group commit: all of it is durable, or none.
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH. A transaction runs without a pause and lands in one group commit: all of it is
+//! durable, or none. Whether a watched key has changed is asked of the keyspace, which has every write that ran before, also
+//! those of the same commit.
 
 use super::command::{Args, Call, Command, CommandResult, Outcome};
 use super::dispatch;
@@ -23,13 +25,38 @@ pub fn discard(call: &mut Call<'_>) -> CommandResult {
     if call.session.transaction.take().is_none() {
         return Err(CommandError::other("ERR DISCARD without MULTI"));
     }
+    call.keyspace.unwatch(&mut call.session.watched);
+    call.reply.ok();
+    Ok(Outcome::Done)
+}
+
+/// `WATCH key ...`: the next EXEC is to run only if these keys stay as they are now.
+pub fn watch(call: &mut Call<'_>) -> CommandResult {
+    if call.session.transaction.is_some() {
+        return Err(CommandError::other("ERR WATCH inside MULTI is not allowed"));
+    }
+    let (keys, watched) = (&call.args[1..], &mut call.session.watched);
+    let new = keys.iter().filter(|key| !watched.contains_key(**key)).count();
+    let most = call.limits.max_watched_keys;
+    if watched.len() + new > most {
+        return Err(CommandError::other(format!("ERR a connection watches at most {most} keys")));
+    }
+    for key in keys {
+        call.keyspace.watch(watched, key);
+    }
+    call.reply.ok();
+    Ok(Outcome::Done)
+}
+
+pub fn unwatch(call: &mut Call<'_>) -> CommandResult {
+    call.keyspace.unwatch(&mut call.session.watched);
     call.reply.ok();
     Ok(Outcome::Done)
 }
 
 /// Whether a command runs at once although a transaction is open.
 pub fn runs_at_once(command: &Command) -> bool {
-    matches!(command.name, "exec" | "discard" | "multi" | "quit" | "auth" | "hello")
+    matches!(command.name, "exec" | "discard" | "multi" | "watch" | "quit" | "auth" | "hello")
 }
 
 /// Keeps a command, already checked, for EXEC.
@@ -52,13 +79,19 @@ pub fn queue(call: &mut Call<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Runs what was queued, to its end even if the replies outgrow their limit: a part of a transaction is never committed.
+/// Runs what was queued, or nothing if a watched key has changed; to its end even if the replies outgrow their limit: a part of
+/// a transaction is never committed.
 ///
 /// # Errors
 /// EXECABORT, if a command was refused while queueing.
 pub fn exec(call: &mut Call<'_>, transaction: &Transaction) -> CommandResult {
+    let unchanged = call.keyspace.unwatch(&mut call.session.watched);
     if transaction.failed {
         return Err(CommandError::other("EXECABORT Transaction discarded because of previous errors."));
+    }
+    if !unchanged {
+        call.reply.null_array();
+        return Ok(Outcome::Done);
     }
     call.reply.array(transaction.commands.len());
     for owned in &transaction.commands {

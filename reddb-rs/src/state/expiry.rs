@@ -15,6 +15,7 @@ impl Keyspace {
         };
         let (key, before) = (key.clone(), std::mem::replace(&mut entry.expires_ms, expires_ms));
         entry.changed = batch;
+        self.watches.touch(&key);
         self.index_expiry(&key, before, expires_ms);
         self.journal.push(Mutation::Expire { key, expires_ms });
         true

@@ -11,6 +11,7 @@ use rusqlite::Connection;
 
 use super::cache::value_bytes;
 use super::expiry::is_due;
+use super::watches::Watches;
 use super::{Stream, StreamEdit};
 use crate::error::{CommandError, StoreError};
 use crate::store::keys::KeyKind;
@@ -47,6 +48,7 @@ pub struct Keyspace {
     last_stream: u64,
     pub(super) cached_bytes: usize,
     pub(super) hand: usize,
+    pub(super) watches: Watches,
     /// Changes since the last commit, in order.
     pub journal: Batch,
     /// Keys whose waiting readers should look again.
@@ -70,6 +72,7 @@ impl Keyspace {
             tables,
             cached_bytes: 0,
             hand: 0,
+            watches: Watches::default(),
             journal: Batch::new(max_commit_bytes),
             signaled: Vec::new(),
             now_ms,
@@ -122,6 +125,7 @@ impl Keyspace {
 
     /// Sets a string whatever the key held before. `expires_ms` 0: never.
     pub fn set_string(&mut self, key: &[u8], value: Bytes, expires_ms: u64) {
+        self.watches.touch(key);
         self.drop_stream_rows(key);
         let (batch, new_bytes) = (self.batch, value.len());
         if let Some((_, key, entry)) = self.keys.get_full_mut(key) {
@@ -177,11 +181,13 @@ impl Keyspace {
             journal: &mut self.journal,
             cached_bytes: &mut self.cached_bytes,
             now_ms: self.now_ms,
+            version: self.watches.version(key),
         }))
     }
 
     /// Makes an empty stream at a key that does not exist.
     pub fn create_stream(&mut self, key: &[u8]) {
+        self.watches.touch(key);
         self.last_stream += 1;
         let (key, stream) = (Bytes::copy_from_slice(key), Stream::new(self.last_stream));
         self.cached_bytes += key.len() + KEY_OVERHEAD_BYTES;
@@ -224,6 +230,7 @@ impl Keyspace {
         let Some((key, entry)) = self.keys.swap_remove_entry(key) else {
             return false;
         };
+        self.watches.touch(&key);
         let bytes = key.len() + KEY_OVERHEAD_BYTES + value_bytes(&entry.value);
         self.cached_bytes = self.cached_bytes.saturating_sub(bytes);
         self.index_expiry(&key, entry.expires_ms, 0);

@@ -7,9 +7,11 @@ mod keyspace;
 mod stream;
 mod stream_edit;
 mod stream_id;
+mod watches;
 
 pub use group::{Consumer, Group};
 pub use keyspace::{Entry, Keyspace, Value, kind_of};
 pub use stream::Stream;
 pub use stream_edit::StreamEdit;
 pub use stream_id::{StreamId, parse_u64};
+pub use watches::Watched;

@@ -12,11 +12,14 @@ pub struct StreamEdit<'a> {
     pub(super) journal: &'a mut Batch,
     pub(super) cached_bytes: &'a mut usize,
     pub now_ms: u64,
+    /// Counts changes of the entries, if someone watches the key. As in Redis, its groups may change unseen.
+    pub(super) version: Option<&'a mut u64>,
 }
 
 impl StreamEdit<'_> {
     /// Appends an entry; the caller has checked that `id` is above `last_id`. `fields` is a RESP array.
     pub fn append(&mut self, id: StreamId, fields: Bytes) {
+        self.touch();
         *self.cached_bytes += fields.len() + ENTRY_OVERHEAD_BYTES;
         self.journal.push(Mutation::PutEntry { stream: self.stream.number, id, fields: fields.clone() });
         self.stream.restore_entry(id, fields);
@@ -40,6 +43,7 @@ impl StreamEdit<'_> {
         let Some(fields) = self.stream.entries.remove(&id) else {
             return false;
         };
+        self.touch();
         self.forget(fields.len());
         self.stream.max_deleted_id = self.stream.max_deleted_id.max(id);
         self.journal.push(Mutation::DeleteEntry { stream: self.stream.number, id });
@@ -70,10 +74,17 @@ impl StreamEdit<'_> {
         }
         // Trimming leaves no hole behind, so max_deleted_id, which marks holes, stays as it is.
         if let Some(id) = last {
+            self.touch();
             let before = id.next().unwrap_or(StreamId::MAX);
             self.journal.push(Mutation::TrimBefore { stream: self.stream.number, id: before });
         }
         count
+    }
+
+    fn touch(&mut self) {
+        if let Some(version) = &mut self.version {
+            **version += 1;
+        }
     }
 
     fn forget(&mut self, field_bytes: usize) {

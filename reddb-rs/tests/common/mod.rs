@@ -119,6 +119,14 @@ impl Server {
         let status = std::str::from_utf8(&reply[..end]).ok()?.split(' ').nth(1)?.parse().ok()?;
         Some((status, reply[end + 4..].to_vec()))
     }
+
+    /// The first metric whose line begins with `name`.
+    pub fn metric(&self, name: &str) -> String {
+        let (_, text) = self.http("GET", "/metrics", "", b"").unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
+        line.rsplit(' ').next().unwrap().to_owned()
+    }
 }
 
 impl Drop for Server {
