@@ -100,7 +100,9 @@ func (d *Dispatcher) runSafely(h *hold, task queue.Task, started func()) (result
 			}
 		}
 	}()
-	return d.backend.Run(h.ctx, task, started)
+	return d.backend.Run(h.ctx, backend.Attempt{
+		Task: task, Number: h.snapshot().Lease.Attempt, Started: func(string) { started() },
+	})
 }
 
 // exhausted decides whether a fault was the last one allowed; nil means another attempt.

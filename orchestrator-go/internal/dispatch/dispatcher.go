@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"dspyagent.io/orchestrator/internal/backend"
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
@@ -24,12 +25,8 @@ type Queue interface {
 	Release(ctx context.Context, leases []queue.Lease) error
 }
 
-// Backend runs tasks. Run returns the result of a command that ran, whatever it was; a nil
-// result stands for a no-op. It calls started when a runner has been found, and gives up
-// soon after ctx ends. Errors: *backend.Rejected; anything else is worth another attempt.
-type Backend interface {
-	Run(ctx context.Context, task queue.Task, started func()) (*queue.Result, error)
-}
+// Backend runs the attempts; package backendtest says what it must hold to.
+type Backend = backend.Backend
 
 // Options are the settings of a Dispatcher; Defaults has them all.
 type Options struct {

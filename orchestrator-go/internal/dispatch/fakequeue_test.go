@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"dspyagent.io/orchestrator/internal/backend"
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
@@ -132,7 +133,7 @@ func (q *fakeQueue) change(do func(*fakeQueue)) {
 // fakeBackend is a fake of a backend: a function.
 type fakeBackend func(ctx context.Context, task queue.Task) (*queue.Result, error)
 
-func (f fakeBackend) Run(ctx context.Context, task queue.Task, started func()) (*queue.Result, error) {
-	started()
-	return f(ctx, task)
+func (f fakeBackend) Run(ctx context.Context, a backend.Attempt) (*queue.Result, error) {
+	a.Started("here")
+	return f(ctx, a.Task)
 }

@@ -11,14 +11,13 @@ import (
 	"github.com/google/uuid"
 
 	"dspyagent.io/orchestrator/internal/backend"
-	"dspyagent.io/orchestrator/internal/dispatch"
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
 const patience = 20 * time.Second
 
 // Run checks a backend on programs that every Linux has.
-func Run(t *testing.T, b dispatch.Backend) {
+func Run(t *testing.T, b backend.Backend) {
 	for _, c := range []struct {
 		name   string
 		spec   queue.Spec
@@ -31,6 +30,7 @@ func Run(t *testing.T, b dispatch.Backend) {
 		{"arguments stay apart", queue.Spec{Argv: []string{"/bin/echo", "a b", "$HOME"}}, "Completed", 0, "a b $HOME\n"},
 		{"stdin", queue.Spec{Argv: []string{"/bin/cat"}, Stdin: "line\n"}, "Completed", 0, "line\n"},
 		{"env", queue.Spec{Argv: []string{"/usr/bin/printenv", "GREETING"}, Env: map[string]string{"GREETING": "hi"}}, "Completed", 0, "hi\n"},
+		{"the fencing token", queue.Spec{Argv: []string{"/usr/bin/printenv", "DSPY_FENCING_TOKEN"}}, "Completed", 0, "17\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			result, err := run(t.Context(), b, c.spec)
@@ -63,10 +63,10 @@ func Run(t *testing.T, b dispatch.Backend) {
 	t.Run("cancelling ends the wait", func(t *testing.T) { cancels(t, b) })
 }
 
-func cancels(t *testing.T, b dispatch.Backend) {
+func cancels(t *testing.T, b backend.Backend) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	_, err := b.Run(ctx, task(queue.Spec{Argv: []string{"/bin/sleep", "60"}}), cancel)
+	_, err := b.Run(ctx, attempt(queue.Spec{Argv: []string{"/bin/sleep", "60"}}, func(string) { cancel() }))
 	if err == nil {
 		t.Error("a cancelled run reported success")
 	}
@@ -78,16 +78,16 @@ func cancels(t *testing.T, b dispatch.Backend) {
 	}
 }
 
-func run(ctx context.Context, b dispatch.Backend, spec queue.Spec) (*queue.Result, error) {
+func run(ctx context.Context, b backend.Backend, spec queue.Spec) (*queue.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return b.Run(ctx, task(spec), func() {})
+	return b.Run(ctx, attempt(spec, func(string) {}))
 }
 
-func task(spec queue.Spec) queue.Task {
+func attempt(spec queue.Spec, started func(string)) backend.Attempt {
 	if spec.TimeoutMS == 0 {
 		spec.TimeoutMS = 10_000
 	}
 	spec.OutputLimitBytes = 1 << 16
-	return queue.Task{ID: uuid.NewString(), Spec: spec}
+	return backend.Attempt{Task: queue.Task{ID: uuid.NewString(), Spec: spec}, Number: 1, Token: 17, Started: started}
 }

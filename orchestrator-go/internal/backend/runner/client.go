@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -27,6 +28,8 @@ const (
 	maxPause     = time.Minute
 	// maxMessage bounds what is kept of a runner's sentence, which may quote the task; every listing shows it.
 	maxMessage = 1 << 10
+	// fencingVariable tells the command its attempt's token, for what it writes to elsewhere.
+	fencingVariable = "DSPY_FENCING_TOKEN"
 )
 
 // errBusy is a runner's 429; after is when it wants to be asked again.
@@ -56,14 +59,15 @@ type client struct {
 }
 
 // exec runs a task on one runner. Errors: *errBusy, *backend.Rejected, *backend.Fault.
-func (c *client) exec(ctx context.Context, base string, task queue.Task) (*queue.Result, error) {
+func (c *client) exec(ctx context.Context, base string, a backend.Attempt) (*queue.Result, error) {
+	task := a.Task
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(task.Spec.TimeoutMS)*time.Millisecond+replyGrace)
 	defer cancel()
 	path, body := "/v1/noop", []byte("{}")
 	if !task.Spec.Noop {
 		var err error
 		path = "/v1/exec"
-		if body, err = json.Marshal(execBody(task.Spec)); err != nil {
+		if body, err = json.Marshal(execBody(a)); err != nil {
 			return nil, &backend.Fault{Code: "Internal", Message: "the task cannot be sent to a runner", Cause: err}
 		}
 	}
@@ -74,6 +78,7 @@ func (c *client) exec(ctx context.Context, base string, task queue.Task) (*queue
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-Request-Id", task.ID)
+	req.Header.Set("X-Fencing-Token", strconv.FormatInt(a.Token, 10))
 	telemetry.Propagate(req.Header, task.Traceparent)
 	status, header, reply, err := c.do(req)
 	if err != nil {
@@ -82,9 +87,13 @@ func (c *client) exec(ctx context.Context, base string, task queue.Task) (*queue
 	return interpret(status, header, reply, task.Spec.Noop)
 }
 
-func execBody(spec queue.Spec) execRequest {
+func execBody(a backend.Attempt) execRequest {
+	spec := a.Task.Spec
+	env := map[string]string{}
+	maps.Copy(env, spec.Env)
+	env[fencingVariable] = strconv.FormatInt(a.Token, 10)
 	return execRequest{
-		Argv: spec.Argv, Cwd: spec.Cwd, Env: spec.Env, Stdin: spec.Stdin,
+		Argv: spec.Argv, Cwd: spec.Cwd, Env: env, Stdin: spec.Stdin,
 		TimeoutMS: spec.TimeoutMS, OutputLimitBytes: spec.OutputLimitBytes,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"dspyagent.io/orchestrator/internal/backend"
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
@@ -66,15 +67,15 @@ func NewPool(opt Options, log *slog.Logger) (*Pool, error) {
 	return p, nil
 }
 
-// Run runs a task on a runner (see dispatch.Backend). A full runner costs no attempt.
-func (p *Pool) Run(ctx context.Context, task queue.Task, started func()) (*queue.Result, error) {
+// Run runs an attempt on a runner (see backend.Backend). A full runner costs no attempt.
+func (p *Pool) Run(ctx context.Context, a backend.Attempt) (*queue.Result, error) {
 	for {
 		e, err := p.acquire(ctx)
 		if err != nil {
 			return nil, err
 		}
-		started()
-		result, err := p.exec(ctx, e, task)
+		a.Started(e.url)
+		result, err := p.exec(ctx, e, a)
 		p.release(e, err)
 		var busy *errBusy
 		if !errors.As(err, &busy) {
@@ -83,14 +84,14 @@ func (p *Pool) Run(ctx context.Context, task queue.Task, started func()) (*queue
 	}
 }
 
-func (p *Pool) exec(ctx context.Context, e *endpoint, task queue.Task) (*queue.Result, error) {
+func (p *Pool) exec(ctx context.Context, e *endpoint, a backend.Attempt) (*queue.Result, error) {
 	p.mu.Lock()
 	lost := e.ctx
 	p.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(lost, cancel)()
-	return p.client.exec(ctx, e.url, task)
+	return p.client.exec(ctx, e.url, a)
 }
 
 // Healthy counts the runners that passed their last check, and all of them.

@@ -47,8 +47,17 @@ func startWith(t *testing.T, opt runner.Options) *runner.Pool {
 	return pool
 }
 
-func task(id string, argv ...string) queue.Task {
-	return queue.Task{ID: id, Traceparent: trace, Spec: queue.Spec{Argv: argv, Noop: len(argv) == 0, TimeoutMS: 10_000}}
+func attempt(id string, argv ...string) backend.Attempt {
+	return backend.Attempt{
+		Number: 1, Token: 7, Started: func(string) {},
+		Task: queue.Task{ID: id, Traceparent: trace, Spec: queue.Spec{Argv: argv, Noop: len(argv) == 0, TimeoutMS: 10_000}},
+	}
+}
+
+// begun is a with something to do when it starts.
+func begun(a backend.Attempt, do func()) backend.Attempt {
+	a.Started = func(string) { do() }
+	return a
 }
 
 func bounded(t *testing.T) context.Context {
@@ -65,14 +74,14 @@ func TestEnvRunner(t *testing.T) {
 	backendtest.Run(t, start(t, fakerunner.Token, backendtest.StartEnvRunner(t, fakerunner.Token)))
 }
 
-func TestTraceAndIdReachTheRunner(t *testing.T) {
+func TestTraceIdAndFencingTokenReachTheRunner(t *testing.T) {
 	fake := fakerunner.Start(t, 4)
-	if _, err := start(t, fakerunner.Token, fake.URL).Run(bounded(t), task("the-task", "/bin/true"), func() {}); err != nil {
+	if _, err := start(t, fakerunner.Token, fake.URL).Run(bounded(t), attempt("the-task", "/bin/true")); err != nil {
 		t.Fatal(err)
 	}
 	got := fake.Headers()[0]
 	parent := got.Get("Traceparent")
-	if got.Get("X-Request-Id") != "the-task" || !strings.HasPrefix(parent, trace[:36]) || parent == trace {
+	if got.Get("X-Request-Id") != "the-task" || got.Get("X-Fencing-Token") != "7" || !strings.HasPrefix(parent, trace[:36]) || parent == trace {
 		t.Errorf("headers %v; want the trace continued with a span of its own", got)
 	}
 }
@@ -80,7 +89,7 @@ func TestTraceAndIdReachTheRunner(t *testing.T) {
 func TestFullRunnerCostsNoAttempt(t *testing.T) {
 	fake := fakerunner.Start(t, 4)
 	fake.Script(fakerunner.Answer{Status: 429, RetryAfter: "0.02"}, fakerunner.Answer{Status: 429})
-	if _, err := start(t, fakerunner.Token, fake.URL).Run(bounded(t), task("t"), func() {}); err != nil {
+	if _, err := start(t, fakerunner.Token, fake.URL).Run(bounded(t), attempt("t")); err != nil {
 		t.Errorf("after two 429: %v", err)
 	}
 }
@@ -92,7 +101,7 @@ func TestFaultsOfTheInfrastructure(t *testing.T) {
 		"RunnerLost": {Drop: true}, "RunnerFault": {Status: http.StatusInternalServerError},
 	} {
 		fake.Script(answer)
-		_, err := pool.Run(bounded(t), task("t", "/bin/true"), func() {})
+		_, err := pool.Run(bounded(t), attempt("t", "/bin/true"))
 		var fault *backend.Fault
 		if !errors.As(err, &fault) || fault.Code != code {
 			t.Errorf("%+v: got %v, want %s", answer, err, code)
@@ -102,7 +111,7 @@ func TestFaultsOfTheInfrastructure(t *testing.T) {
 
 func TestARunnersSentenceIsBounded(t *testing.T) {
 	pool := start(t, fakerunner.Token, fakerunner.Start(t, 4).URL)
-	_, err := pool.Run(bounded(t), task("t", "é"+strings.Repeat("–", 100_000)), func() {})
+	_, err := pool.Run(bounded(t), attempt("t", "é"+strings.Repeat("–", 100_000)))
 	var rejected *backend.Rejected
 	if !errors.As(err, &rejected) || len(rejected.Message) > 1024 || len(rejected.Message) < 1000 || !utf8.ValidString(rejected.Message) {
 		t.Errorf("got %.2000v", err)
@@ -113,7 +122,7 @@ func TestTasksWaitForARunner(t *testing.T) {
 	pool := start(t, "wrong token", fakerunner.Start(t, 4).URL)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := pool.Run(ctx, task("t"), func() { t.Error("started") }); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := pool.Run(ctx, begun(attempt("t"), func() { t.Error("started") })); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -125,7 +134,7 @@ func TestLimitOfEachRunnerHolds(t *testing.T) {
 	ctx, cancel := context.WithCancel(bounded(t))
 	var runs sync.WaitGroup
 	for range 8 {
-		runs.Go(func() { _, _ = pool.Run(ctx, task("t", "/bin/sleep", "60"), func() {}) }) // ends cancelled
+		runs.Go(func() { _, _ = pool.Run(ctx, attempt("t", "/bin/sleep", "60")) }) // ends cancelled
 	}
 	for range 2 {
 		<-a.Admitted()
@@ -141,7 +150,7 @@ func TestLimitOfEachRunnerHolds(t *testing.T) {
 }
 
 // sleeper is a task that does not end by itself.
-func sleeper() queue.Task { return task("sleeper", "/bin/sleep", "60") }
+func sleeper() backend.Attempt { return attempt("sleeper", "/bin/sleep", "60") }
 
 func lost(err error) bool {
 	var fault *backend.Fault
@@ -158,7 +167,7 @@ func TestLostRunnerEndsItsRequests(t *testing.T) {
 				Targets: []string{fake.URL}, Token: fakerunner.Token, CheckTimeout: 500 * time.Millisecond,
 			})
 			ctx := bounded(t)
-			if _, err := pool.Run(ctx, sleeper(), func() { go fail(fake) }); !lost(err) || ctx.Err() != nil {
+			if _, err := pool.Run(ctx, begun(sleeper(), func() { go fail(fake) })); !lost(err) || ctx.Err() != nil {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -173,7 +182,7 @@ func TestSilentRunnerDelaysNoOthersChecks(t *testing.T) {
 	pool := start(t, fakerunner.Token, silent.URL, late.URL)
 	queuetest.Eventually(t, 10*time.Second, "both were asked", func() bool { return late.Checks() > 0 && silent.Checks() > 0 })
 	late.Recover()
-	if _, err := pool.Run(bounded(t), task("t"), func() {}); err != nil {
+	if _, err := pool.Run(bounded(t), attempt("t")); err != nil {
 		t.Error(err)
 	}
 }
@@ -201,7 +210,7 @@ func TestVanishedRunnerEndsItsRequests(t *testing.T) {
 	pool, n := byName(t, fake, 500*time.Millisecond)
 	ctx, result := bounded(t), make(chan error, 1)
 	go func() {
-		_, err := pool.Run(ctx, sleeper(), func() {})
+		_, err := pool.Run(ctx, sleeper())
 		result <- err
 	}()
 	<-fake.Admitted()
@@ -225,7 +234,7 @@ func TestGoneRunnerEndsWhatItRuns(t *testing.T) {
 	pool, n := byName(t, fake, 0)
 	result := make(chan error, 1)
 	go func() {
-		_, err := pool.Run(bounded(t), task("long", "/bin/sleep", "1"), func() {})
+		_, err := pool.Run(bounded(t), attempt("long", "/bin/sleep", "1"))
 		result <- err
 	}()
 	<-fake.Admitted()
@@ -233,7 +242,7 @@ func TestGoneRunnerEndsWhatItRuns(t *testing.T) {
 	ctx, cancel := context.WithCancel(bounded(t))
 	next := make(chan error, 1)
 	go func() {
-		_, err := pool.Run(ctx, task("next"), func() { t.Error("a runner that is gone was given a task") })
+		_, err := pool.Run(ctx, begun(attempt("next"), func() { t.Error("a runner that is gone was given a task") }))
 		next <- err
 	}()
 	if err := <-result; err != nil {
@@ -244,7 +253,7 @@ func TestGoneRunnerEndsWhatItRuns(t *testing.T) {
 		t.Errorf("what came later: %v", err)
 	}
 	n.set("127.0.0.1")
-	if _, err := pool.Run(bounded(t), task("again"), func() {}); err != nil {
+	if _, err := pool.Run(bounded(t), attempt("again")); err != nil {
 		t.Errorf("after it came back: %v", err)
 	}
 }
@@ -252,7 +261,7 @@ func TestGoneRunnerEndsWhatItRuns(t *testing.T) {
 func TestNamesAreLookedUp(t *testing.T) {
 	fake := fakerunner.Start(t, 4)
 	pool := start(t, fakerunner.Token, "dns+"+strings.Replace(fake.URL, "127.0.0.1", "localhost", 1))
-	if _, err := pool.Run(bounded(t), task("t"), func() {}); err != nil {
+	if _, err := pool.Run(bounded(t), attempt("t")); err != nil {
 		t.Error(err)
 	}
 }
