@@ -9,7 +9,10 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"golang.org/x/sync/semaphore"
 
+	"dspyagent.io/orchestrator/internal/auth"
+	"dspyagent.io/orchestrator/internal/backend"
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
@@ -20,64 +23,104 @@ const Version = "0.1.0"
 type Tasks interface {
 	Enqueue(ctx context.Context, subs []queue.Submission) ([]string, error)
 	Get(ctx context.Context, id string) (queue.Task, error)
-	List(ctx context.Context, state queue.State, limit int, cursor string) (queue.Page, error)
+	// GetMany returns the tasks as listings show them, in any order, without those that do not exist.
+	GetMany(ctx context.Context, ids []string) ([]queue.Task, error)
+	List(ctx context.Context, filter queue.Filter, limit int, cursor string) (queue.Page, error)
 	Cancel(ctx context.Context, id string) (queue.Task, error)
-	DeadLetters(ctx context.Context, limit int, cursor string) (queue.Page, error)
+	CloseScope(ctx context.Context, id string) (queue.Task, error)
+	DeadLetters(ctx context.Context, tenant string, limit int, cursor string) (queue.Page, error)
 	Revive(ctx context.Context, id string) (queue.Task, error)
 }
 
 // Canceller stops an attempt that runs in this process at once.
 type Canceller interface{ Cancel(id string) }
 
-// API serves /v1.
-type API struct {
-	tasks     Tasks
-	canceller Canceller
-	log       *slog.Logger
+// Options are the API's parts.
+type Options struct {
+	Tasks     Tasks
+	Canceller Canceller
+	Auth      auth.Authenticator
+	Log       *slog.Logger
+	// Tailers show what a running task writes, by the backend's name; a backend without one shows no log.
+	Tailers map[string]backend.Tailer
+	// Overview tells about the whole queue, or one tenant's part of it; nil for an API without.
+	Overview func(ctx context.Context, tenant string) (Overview, error)
+	// MaxStreams bounds the streams of events that are open at once; 0 for 256.
+	MaxStreams int
 }
 
-// New returns the handler of /v1, behind the bearer token.
-func New(tasks Tasks, canceller Canceller, token string, log *slog.Logger) http.Handler {
-	a := &API{tasks: tasks, canceller: canceller, log: log.With("component", "httpapi")}
+// API serves /v1.
+type API struct {
+	Options
+	watch  *watch
+	bodies *semaphore.Weighted
+	http   http.Handler
+}
+
+// NewAPI returns the handler of /v1. Close it before the server is shut down: streams of events are open until then.
+func NewAPI(o Options) *API {
+	o.Log = o.Log.With("component", "httpapi")
+	a := &API{
+		Options: o, bodies: semaphore.NewWeighted(maxBodies),
+		watch: newWatch(o.Tasks.GetMany, or(o.MaxStreams, defaultStreams), o.Log),
+	}
 	mux := http.NewServeMux()
 	a.register(mux)
-	return a.traced(authenticated(token, limited(mux)))
+	a.http = a.traced(mux, a.authenticated(a.limited(mux)))
+	return a
 }
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.http.ServeHTTP(w, r) }
+
+// Nudge has whoever watches the task see it at once: this process has just changed it.
+func (a *API) Nudge(id string) { a.watch.nudge(id) }
+
+// Close ends the streams of events; their clients resume elsewhere. Safe to call more than once.
+func (a *API) Close() { a.watch.close() }
 
 // OpenAPI is the contract in YAML.
 func OpenAPI() ([]byte, error) {
-	a := &API{log: slog.New(slog.DiscardHandler)}
+	a := &API{Options: Options{Log: slog.New(slog.DiscardHandler)}}
 	return a.register(http.NewServeMux()).OpenAPI().YAML()
 }
 
 func (a *API) register(mux *http.ServeMux) huma.API {
 	huma.NewError, huma.DefaultArrayNullable = newError, false
+	// Otherwise "Priority" would pass as a spelling of "priority" that no rule of the schema looks at.
+	huma.ValidateStrictCasing = true
 	config := huma.DefaultConfig("DSPy Agent orchestrator", Version)
-	config.Info.Description = "A durable task queue over env runners. Every task ends in exactly one recorded outcome; " +
-		"it may be attempted more than once when the infrastructure fails."
+	config.Info.Description = "A durable task queue over env runners and Slurm. Every task ends in exactly one recorded outcome; " +
+		"it may be attempted more than once when the infrastructure fails. Clients other than admins see and change " +
+		"their own tenant's tasks alone; those of others do not exist for them."
 	config.DocsPath, config.OpenAPIPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer"}}
 	config.Security = []map[string][]string{{"bearer": {}}}
 	api := humago.New(mux, config)
+	a.routes(api)
+	return api
+}
 
-	submit := operation("submit-tasks", http.MethodPost, "/v1/tasks", http.StatusAccepted,
-		"Enqueue one task, or a batch of at most 1000", 409, 413, 429)
-	submit.Description = "What was answered with 202 is stored durably. 429 means that the queue is full and nothing was " +
-		"added: send the request again after Retry-After seconds. An orchestrator that is stopping still takes tasks."
-	submit.SkipValidateBody = true // submitBody checks itself
-	huma.Register(api, submit, a.submit)
+func (a *API) routes(api huma.API) {
+	huma.Register(api, submitOperation(api), a.submit)
 	huma.Register(api, operation("list-tasks", http.MethodGet, "/v1/tasks", http.StatusOK,
-		"List tasks, newest first"), a.list)
+		"List tasks, newest first", 403), a.list)
 	huma.Register(api, operation("get-task", http.MethodGet, "/v1/tasks/{id}", http.StatusOK,
 		"Read one task", 404), a.get)
+	huma.Register(api, operation("list-children", http.MethodGet, "/v1/tasks/{id}/children", http.StatusOK,
+		"List a task's children, newest first", 404), a.children)
+	huma.Register(api, eventsOperation(api), a.events)
 	huma.Register(api, operation("cancel-task", http.MethodPost, "/v1/tasks/{id}/cancel", http.StatusOK,
-		"Cancel a task, queued or running", 404, 409), a.cancel)
+		"Cancel a task, queued or running, with all its descendants", 403, 404, 409), a.cancel)
+	huma.Register(api, operation("close-scope", http.MethodPost, "/v1/tasks/{id}/close", http.StatusOK,
+		"Close a scope: it takes no more children, and ends after those it has", 403, 404, 409), a.closeScope)
 	huma.Register(api, operation("list-dead-letters", http.MethodGet, "/v1/dead-letters", http.StatusOK,
-		"List the tasks whose attempts ran out, newest first"), a.deadLetters)
+		"List the tasks whose attempts ran out, newest first", 403), a.deadLetters)
 	huma.Register(api, operation("retry-dead-letter", http.MethodPost, "/v1/dead-letters/{id}/retry", http.StatusOK,
-		"Put a dead letter back into the queue", 404, 409), a.retry)
-	return api
+		"Put a dead letter back into the queue", 403, 404, 409), a.retry)
+	huma.Register(api, operation("get-queue", http.MethodGet, "/v1/queue", http.StatusOK,
+		"How much waits and runs, of whom and where, and who leads", 403), a.showQueue)
 }
 
 func operation(id, method, path string, status int, summary string, failures ...int) huma.Operation {

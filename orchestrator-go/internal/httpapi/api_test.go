@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"dspyagent.io/orchestrator/internal/auth"
 	"dspyagent.io/orchestrator/internal/httpapi"
 	"dspyagent.io/orchestrator/internal/queue"
 )
@@ -26,9 +27,10 @@ const (
 type fakeTasks struct {
 	subs   []queue.Submission
 	err    error
-	asked  queue.State
+	filter queue.Filter
 	limit  int
 	cursor string
+	owner  string // tenant of the tasks that it knows
 }
 
 func (f *fakeTasks) Enqueue(_ context.Context, subs []queue.Submission) ([]string, error) {
@@ -40,25 +42,62 @@ func (f *fakeTasks) Enqueue(_ context.Context, subs []queue.Submission) ([]strin
 	return ids, f.err
 }
 
-func (f *fakeTasks) Get(context.Context, string) (queue.Task, error) {
-	return queue.Task{ID: knownID, State: queue.Queued}, f.err
+func (f *fakeTasks) known(state queue.State) (queue.Task, error) {
+	return queue.Task{ID: knownID, State: state, Spec: queue.Spec{Tenant: f.owner}}, f.err
 }
 
-func (f *fakeTasks) List(_ context.Context, state queue.State, limit int, cursor string) (queue.Page, error) {
-	f.asked, f.limit, f.cursor = state, limit, cursor
+func (f *fakeTasks) Get(context.Context, string) (queue.Task, error) { return f.known(queue.Queued) }
+
+func (f *fakeTasks) GetMany(context.Context, []string) ([]queue.Task, error) { return nil, f.err }
+
+func (f *fakeTasks) List(_ context.Context, filter queue.Filter, limit int, cursor string) (queue.Page, error) {
+	f.filter, f.limit, f.cursor = filter, limit, cursor
 	return queue.Page{}, f.err
 }
 
 func (f *fakeTasks) Cancel(context.Context, string) (queue.Task, error) {
-	return queue.Task{ID: knownID, State: queue.Cancelled}, f.err
+	return f.known(queue.Cancelled)
 }
 
-func (f *fakeTasks) DeadLetters(_ context.Context, limit int, cursor string) (queue.Page, error) {
-	f.limit, f.cursor = limit, cursor
+func (f *fakeTasks) CloseScope(context.Context, string) (queue.Task, error) {
+	return f.known(queue.Waiting)
+}
+
+func (f *fakeTasks) DeadLetters(_ context.Context, tenant string, limit int, cursor string) (queue.Page, error) {
+	f.filter, f.limit, f.cursor = queue.Filter{Tenant: tenant}, limit, cursor
 	return queue.Page{}, f.err
 }
 
 func (f *fakeTasks) Revive(context.Context, string) (queue.Task, error) { return queue.Task{}, f.err }
+
+// people are the clients of these tests, by their tokens.
+type people map[string]auth.Principal
+
+func (p people) Authenticate(_ context.Context, token string) (auth.Principal, error) {
+	if token == "down" {
+		return auth.Principal{}, errors.New("10.0.0.1: refused")
+	}
+	who, found := p[token]
+	if !found {
+		return who, auth.ErrUnknown
+	}
+	return who, nil
+}
+
+var everybody = people{
+	token: {Name: "root", Admin: true}, "ann": {Name: "ann", Tenant: "team-a"}, "nobody": {Name: "nobody"},
+}
+
+func newAPI(t *testing.T, o httpapi.Options) *httpapi.API {
+	t.Helper()
+	o.Auth, o.Log = everybody, slog.New(slog.DiscardHandler)
+	if o.Canceller == nil {
+		o.Canceller = new(cancels)
+	}
+	api := httpapi.NewAPI(o)
+	t.Cleanup(api.Close)
+	return api
+}
 
 type cancels []string
 
@@ -66,7 +105,7 @@ func (c *cancels) Cancel(id string) { *c = append(*c, id) }
 
 func send(t *testing.T, tasks *fakeTasks, method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
-	h := httpapi.New(tasks, new(cancels), token, slog.New(slog.DiscardHandler))
+	h := newAPI(t, httpapi.Options{Tasks: tasks})
 	req := httptest.NewRequest(method, path, strings.NewReader(body))
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Type", "application/json")
@@ -153,7 +192,7 @@ func TestBadRequestsSayWhatToDo(t *testing.T) {
 		`{"argv":["a"],"workspace":{"sha256":"00"}}`: 422,
 		`{"tasks":[]}`:                               422,
 		`{"tasks":[{"argv":["a"]}],"argv":["b"]}`:    422,
-		`{"tasks":[` + strings.Repeat(`{"noop":true},`, 1000) + `{"noop":true}]}`: 422,
+		`{"tasks":[` + strings.Repeat(`{"noop":true},`, 10_000) + `{"noop":true}]}`: 422,
 		`{"argv":`:                              422,
 		`"` + strings.Repeat("x", 17<<20) + `"`: 413,
 	} {
@@ -175,7 +214,8 @@ func TestErrorsOfTheQueueAreSafe(t *testing.T) {
 	for err, want := range map[error]string{
 		queue.ErrNotFound: "TaskNotFound", queue.ErrFinished: "AlreadyFinished", queue.ErrNotDead: "NotDead",
 		queue.ErrIdempotencyConflict: "IdempotencyConflict", queue.ErrBadCursor: "BadCursor",
-		queue.ErrTooLarge:                          "TooLarge",
+		queue.ErrTooLarge: "TooLarge", queue.ErrParentEnded: "ParentEnded", queue.ErrParentNotFound: "ParentNotFound",
+		queue.ErrForbidden: "ParentNotFound", queue.ErrNotScope: "NotScope",
 		errors.New("dial 10.0.0.7: secret detail"): "StoreUnavailable",
 	} {
 		w := send(t, &fakeTasks{err: err}, "GET", "/v1/tasks/"+knownID, "")
@@ -196,7 +236,7 @@ func TestWhatTimeHelpsSaysWhenToTryAgain(t *testing.T) {
 
 func TestCancelReachesTheRunningAttempt(t *testing.T) {
 	got := new(cancels)
-	h := httpapi.New(&fakeTasks{}, got, token, slog.New(slog.DiscardHandler))
+	h := newAPI(t, httpapi.Options{Tasks: &fakeTasks{}, Canceller: got})
 	req := httptest.NewRequest("POST", "/v1/tasks/"+knownID+"/cancel", nil)
 	req.Header.Set("Authorization", "Bearer "+token)
 	w := httptest.NewRecorder()
@@ -209,12 +249,12 @@ func TestCancelReachesTheRunningAttempt(t *testing.T) {
 func TestPagingReachesTheQueue(t *testing.T) {
 	for path, want := range map[string]fakeTasks{
 		"/v1/tasks": {limit: 100},
-		"/v1/tasks?limit=7&cursor=1-2&state=Failed": {limit: 7, cursor: "1-2", asked: queue.Failed},
+		"/v1/tasks?limit=7&cursor=1-2&state=Failed": {limit: 7, cursor: "1-2", filter: queue.Filter{State: queue.Failed}},
 		"/v1/dead-letters?limit=7&cursor=1-2":       {limit: 7, cursor: "1-2"},
 	} {
 		tasks := &fakeTasks{}
 		w := send(t, tasks, "GET", path, "")
-		if w.Code != http.StatusOK || tasks.limit != want.limit || tasks.cursor != want.cursor || tasks.asked != want.asked {
+		if w.Code != http.StatusOK || tasks.limit != want.limit || tasks.cursor != want.cursor || tasks.filter != want.filter {
 			t.Errorf("%s: %d, asked for %+v", path, w.Code, tasks)
 		}
 	}

@@ -74,16 +74,29 @@ func (a *API) explain(ctx context.Context, err error) error {
 		return fail(409, "IdempotencyConflict", "The idempotency key belongs to a different task; use a new key.")
 	case errors.Is(err, queue.ErrQueueFull):
 		return failForNow(429, "QueueFull", "As many tasks wait as the queue may hold, and nothing was added; send the request again in a few seconds.")
+	case errors.Is(err, queue.ErrParentEnded):
+		return fail(409, "ParentEnded", "The parent has ended or was closed, and takes no more children; send the task without it or with another.")
+	case errors.Is(err, queue.ErrParentNotFound), errors.Is(err, queue.ErrForbidden):
+		return fail(422, "ParentNotFound", "There is no such parent task of this tenant; it may have expired.")
+	case errors.Is(err, queue.ErrNotScope):
+		return fail(409, "NotScope", "The task is no open scope; only those can be closed. Cancel it instead.")
 	case errors.Is(err, queue.ErrTooLarge):
-		return fail(413, "TooLarge", fmt.Sprintf("A task may take %d MiB as JSON; send less in argv, env and stdin.", queue.MaxTaskBytes>>20))
+		return tooLarge()
 	case errors.Is(err, queue.ErrBadCursor):
 		return fail(400, "BadCursor", "The cursor is not one that a listing returned; list again without it.")
 	}
-	a.log.ErrorContext(ctx, "a request failed", "error", err)
+	a.Log.ErrorContext(ctx, "a request failed", "error", err)
 	return failForNow(503, "StoreUnavailable", "The task store does not answer; try again in a few seconds.")
 }
 
+func tooLarge() *Error {
+	return fail(413, "TooLarge", fmt.Sprintf("A task may take %d MiB as JSON; send less in argv, env and stdin.", queue.MaxTaskBytes>>20))
+}
+
 func write(w http.ResponseWriter, err *Error) {
+	for name, values := range err.header {
+		w.Header()[name] = values
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(err.status)
 	// Two strings can always be encoded: when this fails the client has gone, and nobody is left to tell.

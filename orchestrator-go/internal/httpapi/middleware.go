@@ -1,59 +1,83 @@
 package httpapi
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"net/http"
 	"regexp"
-	"strings"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 
 	"dspyagent.io/orchestrator/internal/telemetry"
 )
 
-const maxBody = 16 << 20
+const (
+	maxBody = 16 << 20
+	// maxBodies bounds what all requests together hold of their bodies: what is read takes several times its size.
+	maxBodies = 8 * maxBody
+	// smallBody is not counted.
+	smallBody = 64 << 10
+)
 
 var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// authenticated lets through who knows the token. Hashes are compared, so that
-// neither content nor length shows in the time it takes.
-func authenticated(token string, next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte(token))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		got := sha256.Sum256([]byte(given))
-		if !found || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			write(w, fail(401, "Unauthorized", "Send the orchestrator's token as Authorization: Bearer <token>."))
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// limited bounds a body whether or not it declares its length.
-func limited(next http.Handler) http.Handler {
+// limited bounds a body whether or not it declares its length, and all bodies together.
+func (a *API) limited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > maxBody {
 			write(w, fail(413, "TooLarge", "The body is larger than 16 MiB; send fewer tasks at once."))
 			return
+		}
+		size := r.ContentLength
+		if size < 0 {
+			size = maxBody
+		}
+		if size > smallBody {
+			if !a.bodies.TryAcquire(size) {
+				write(w, failForNow(429, "Busy", "Too many large requests at once; send it again in a few seconds."))
+				return
+			}
+			defer a.bodies.Release(size)
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody+1)
 		next.ServeHTTP(w, r)
 	})
 }
 
-// traced continues or begins a trace and names the request.
-func (a *API) traced(next http.Handler) http.Handler {
+// traced continues or begins a trace and names the request. routes knows the pattern that a request will match.
+func (a *API) traced(routes *http.ServeMux, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := telemetry.WithTrace(r.Context(), r.Header)
+		_, route := routes.Handler(r)
+		ctx, span := telemetry.Begin(telemetry.Remote(r.Context(), r.Header), or(route, r.Method), trace.SpanKindServer,
+			attribute.String("http.request.method", r.Method), attribute.String("url.path", r.URL.Path))
+		defer span.End()
 		id := r.Header.Get("X-Request-Id")
 		if !requestIDForm.MatchString(id) {
 			id = uuid.NewString()
 		}
 		w.Header().Set("X-Request-Id", id)
-		a.log.DebugContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "request_id", id)
-		next.ServeHTTP(w, r.WithContext(ctx))
+		a.Log.DebugContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "request_id", id)
+		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(seen, r.WithContext(ctx))
+		span.SetAttributes(attribute.Int("http.response.status_code", seen.status))
+		if seen.status >= 500 {
+			span.SetStatus(codes.Error, http.StatusText(seen.status))
+		}
 	})
 }
+
+// statusWriter remembers the status that was sent.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (s *statusWriter) WriteHeader(status int) {
+	s.status = status
+	s.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }

@@ -2,74 +2,33 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"net/http"
 	"reflect"
-	"strings"
-	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"dspyagent.io/orchestrator/internal/queue"
 	"dspyagent.io/orchestrator/internal/telemetry"
 )
 
-const maxBatch = 1000
+const maxBatch = 10_000
 
-// submitBody is one task, or several under "tasks".
-type submitBody struct {
-	specs []TaskSpec
-	batch bool
-	fault error // the first violation of the schema
+func submitOperation(api huma.API) huma.Operation {
+	op := operation("submit-tasks", http.MethodPost, "/v1/tasks", http.StatusAccepted,
+		fmt.Sprintf("Enqueue one task, or a batch of at most %d", maxBatch), 403, 409, 413, 429)
+	op.Description = "What was answered with 202 is stored durably. 429 means that the queue is full and nothing was " +
+		"added: send the request again after Retry-After seconds. An orchestrator that is stopping still takes tasks."
+	one, many := submitSchemas(api.OpenAPI().Components.Schemas)
+	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"application/json": {Schema: &huma.Schema{OneOf: []*huma.Schema{one, many}}},
+	}}
+	op.SkipValidateBody = true // parse checks itself: of a oneOf, huma could only say that neither matched
+	return op
 }
-
-// UnmarshalJSON tells the forms apart by the key "tasks", and checks the one that was meant:
-// of a oneOf, huma could only say that neither matched.
-func (b *submitBody) UnmarshalJSON(data []byte) error {
-	var value any
-	if err := json.Unmarshal(data, &value); err != nil {
-		return err
-	}
-	object, _ := value.(map[string]any)
-	_, b.batch = object["tasks"]
-	known := schemas()
-	schema := known.one
-	if b.batch {
-		schema = known.many
-	}
-	var found huma.ValidateResult
-	huma.Validate(known.registry, schema, huma.NewPathBuffer([]byte("body"), 4), huma.ModeWriteToServer, value, &found)
-	if len(found.Errors) > 0 {
-		b.fault = found.Errors[0]
-		return nil
-	}
-	if b.batch {
-		return json.Unmarshal(data, &struct {
-			Tasks *[]TaskSpec `json:"tasks"`
-		}{&b.specs})
-	}
-	b.specs = make([]TaskSpec, 1)
-	return json.Unmarshal(data, &b.specs[0])
-}
-
-// Schema implements huma.SchemaProvider.
-func (b *submitBody) Schema(r huma.Registry) *huma.Schema {
-	one, many := submitSchemas(r)
-	return &huma.Schema{OneOf: []*huma.Schema{one, many}}
-}
-
-type submitForms struct {
-	registry  huma.Registry
-	one, many *huma.Schema
-}
-
-// schemas are made once: they are read-only from then on.
-var schemas = sync.OnceValue(func() submitForms {
-	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
-	one, many := submitSchemas(registry)
-	return submitForms{registry, one, many}
-})
 
 func submitSchemas(r huma.Registry) (one, many *huma.Schema) {
 	one = r.Schema(reflect.TypeFor[TaskSpec](), true, "")
@@ -84,46 +43,54 @@ func submitSchemas(r huma.Registry) (one, many *huma.Schema) {
 	return one, many
 }
 
-func (a *API) submit(ctx context.Context, in *struct{ Body submitBody }) (*output[Accepted], error) {
-	if in.Body.fault != nil {
-		return nil, newError(422, "The task does not fit the schema", in.Body.fault)
+func (a *API) submit(ctx context.Context, in *struct {
+	RawBody []byte `contentType:"application/json"`
+}) (*output[Accepted], error) {
+	specs, batch, err := parse(in.RawBody)
+	if err != nil {
+		return nil, err
 	}
-	subs := make([]queue.Submission, len(in.Body.specs))
-	for i, s := range in.Body.specs {
-		if err := check(s); err != nil {
-			return nil, fail(422, "Invalid", fmt.Sprintf("Task %d: %v.", i, err))
-		}
-		subs[i] = queue.Submission{Spec: s.spec(), Traceparent: telemetry.Traceparent(ctx)}
+	subs, err := a.submissions(ctx, specs, time.Now())
+	if err != nil {
+		return nil, err
 	}
-	ids, err := a.tasks.Enqueue(ctx, subs)
+	ids, err := a.enqueue(ctx, subs)
 	if err != nil {
 		return nil, a.explain(ctx, err)
 	}
-	if in.Body.batch {
+	if batch {
 		return &output[Accepted]{Accepted{IDs: ids}}, nil
 	}
 	return &output[Accepted]{Accepted{ID: ids[0]}}, nil
 }
 
-// check holds what the schema cannot say.
-func check(s TaskSpec) error {
-	switch {
-	case s.Noop && len(s.Argv) > 0:
-		return errors.New("a noop takes no argv; leave one of them out")
-	case !s.Noop && len(s.Argv) == 0:
-		return errors.New("argv needs at least a program")
-	case !s.Noop && s.Argv[0] == "":
-		return errors.New("argv[0] is empty; name a program")
-	}
-	for _, arg := range append([]string{s.Cwd}, s.Argv...) {
-		if strings.ContainsRune(arg, 0) {
-			return errors.New("argv and cwd cannot hold NUL characters")
+// submissions are the tasks with the tenant that each is to have.
+func (a *API) submissions(ctx context.Context, specs []TaskSpec, now time.Time) ([]queue.Submission, error) {
+	subs, owners := make([]queue.Submission, len(specs)), map[string]string{}
+	for i, s := range specs {
+		if err := s.check(now); err != nil {
+			return nil, fail(422, "Invalid", fmt.Sprintf("Task %d: %v.", i, err))
 		}
-	}
-	for name, value := range s.Env {
-		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0) {
-			return errors.New(`env names must not be empty or hold "=", and nothing in env a NUL character`)
+		owner, asked := owners[s.Tenant]
+		if !asked {
+			var err error
+			if owner, err = a.owner(ctx, s.Tenant); err != nil {
+				return nil, err
+			}
+			owners[s.Tenant] = owner
 		}
+		subs[i] = queue.Submission{Spec: s.spec(owner, now)}
 	}
-	return nil
+	return subs, nil
+}
+
+// enqueue stores the tasks with the trace that their attempts will go on with.
+func (a *API) enqueue(ctx context.Context, subs []queue.Submission) (ids []string, err error) {
+	ctx, span := telemetry.Begin(ctx, "enqueue", trace.SpanKindProducer, attribute.Int("dspyagent.tasks", len(subs)))
+	defer func() { telemetry.End(span, err) }()
+	parent := telemetry.Traceparent(ctx)
+	for i := range subs {
+		subs[i].Traceparent = parent
+	}
+	return a.Tasks.Enqueue(ctx, subs)
 }

@@ -3,12 +3,14 @@ package httpapi
 import (
 	"context"
 
+	"dspyagent.io/orchestrator/internal/auth"
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
 type output[T any] struct{ Body T }
 
-type byID struct {
+// ByID is exported as Paging is.
+type ByID struct {
 	ID string `path:"id" pattern:"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$" doc:"Of the task, a UUID."`
 }
 
@@ -18,44 +20,94 @@ type Paging struct {
 	Cursor string `query:"cursor" maxLength:"64" doc:"From the page before."`
 }
 
-func (a *API) get(ctx context.Context, in *byID) (*output[Task], error) {
-	return a.one(ctx)(a.tasks.Get(ctx, in.ID))
+// Whose is exported as Paging is.
+type Whose struct {
+	Tenant string `query:"tenant" maxLength:"63" doc:"Your own by default; admins see all."`
 }
 
-func (a *API) cancel(ctx context.Context, in *byID) (*output[Task], error) {
-	task, err := a.tasks.Cancel(ctx, in.ID)
-	if err == nil {
-		a.canceller.Cancel(in.ID)
+func (a *API) get(ctx context.Context, in *ByID) (*output[Task], error) {
+	task, err := a.reach(ctx, auth.Read, in.ID)
+	if err != nil {
+		return nil, err
 	}
-	return a.one(ctx)(task, err)
+	return &output[Task]{present(task)}, nil
 }
 
-func (a *API) retry(ctx context.Context, in *byID) (*output[Task], error) {
-	return a.one(ctx)(a.tasks.Revive(ctx, in.ID))
-}
-
-func (a *API) one(ctx context.Context) func(queue.Task, error) (*output[Task], error) {
-	return func(task queue.Task, err error) (*output[Task], error) {
-		if err != nil {
-			return nil, a.explain(ctx, err)
+func (a *API) cancel(ctx context.Context, in *ByID) (*output[Task], error) {
+	return a.change(ctx, in.ID, func(ctx context.Context, id string) (queue.Task, error) {
+		task, err := a.Tasks.Cancel(ctx, id)
+		if err == nil {
+			a.Canceller.Cancel(id)
 		}
-		return &output[Task]{present(task)}, nil
+		return task, err
+	})
+}
+
+func (a *API) closeScope(ctx context.Context, in *ByID) (*output[Task], error) {
+	return a.change(ctx, in.ID, a.Tasks.CloseScope)
+}
+
+func (a *API) retry(ctx context.Context, in *ByID) (*output[Task], error) {
+	return a.change(ctx, in.ID, a.Tasks.Revive)
+}
+
+// change does something to a task that is the client's to change.
+func (a *API) change(ctx context.Context, id string, do func(context.Context, string) (queue.Task, error)) (*output[Task], error) {
+	if !principal(ctx).Admin {
+		if _, err := a.reach(ctx, auth.Write, id); err != nil {
+			return nil, err
+		}
 	}
+	task, err := do(ctx, id)
+	if err != nil {
+		return nil, a.explain(ctx, err)
+	}
+	a.Nudge(id)
+	return &output[Task]{present(task)}, nil
 }
 
 func (a *API) list(ctx context.Context, in *struct {
-	State queue.State `query:"state" enum:"Queued,Running,Succeeded,Failed,Cancelled,Dead"`
+	State  queue.State `query:"state" enum:"Queued,Running,Waiting,Succeeded,Failed,Cancelled,Dead"`
+	Class  queue.Class `query:"class" enum:"Interactive,Short,Long"`
+	Parent string      `query:"parent" pattern:"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$" doc:"Only its children."`
+	Whose
 	Paging
 }) (*output[TaskPage], error) {
-	page, err := a.tasks.List(ctx, in.State, in.Limit, in.Cursor)
+	tenant, err := a.among(ctx, in.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	return a.page(ctx, queue.Filter{State: in.State, Tenant: tenant, Parent: in.Parent, Class: in.Class}, in.Paging)
+}
+
+func (a *API) children(ctx context.Context, in *struct {
+	ByID
+	State queue.State `query:"state" enum:"Queued,Running,Waiting,Succeeded,Failed,Cancelled,Dead"`
+	Paging
+}) (*output[TaskPage], error) {
+	if _, err := a.reach(ctx, auth.Read, in.ID); err != nil {
+		return nil, err
+	}
+	return a.page(ctx, queue.Filter{State: in.State, Parent: in.ID}, in.Paging)
+}
+
+func (a *API) page(ctx context.Context, filter queue.Filter, p Paging) (*output[TaskPage], error) {
+	page, err := a.Tasks.List(ctx, filter, p.Limit, p.Cursor)
 	if err != nil {
 		return nil, a.explain(ctx, err)
 	}
 	return presentPage(page), nil
 }
 
-func (a *API) deadLetters(ctx context.Context, in *struct{ Paging }) (*output[TaskPage], error) {
-	page, err := a.tasks.DeadLetters(ctx, in.Limit, in.Cursor)
+func (a *API) deadLetters(ctx context.Context, in *struct {
+	Whose
+	Paging
+}) (*output[TaskPage], error) {
+	tenant, err := a.among(ctx, in.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	page, err := a.Tasks.DeadLetters(ctx, tenant, in.Limit, in.Cursor)
 	if err != nil {
 		return nil, a.explain(ctx, err)
 	}

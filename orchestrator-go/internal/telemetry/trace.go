@@ -1,4 +1,4 @@
-// Package telemetry writes logs and passes traces on.
+// Package telemetry writes logs, passes traces on, and sends spans where it is told to.
 package telemetry
 
 import (
@@ -16,8 +16,19 @@ var format = propagation.TraceContext{}
 
 // WithTrace continues the trace of a request, or begins one.
 func WithTrace(ctx context.Context, h http.Header) context.Context {
-	ctx = format.Extract(ctx, propagation.HeaderCarrier(h))
+	ctx = Remote(ctx, h)
 	return next(trace.SpanContextFromContext(ctx), ctx)
+}
+
+// Remote is ctx within the span that a request's headers name, if they do.
+func Remote(ctx context.Context, h http.Header) context.Context {
+	return format.Extract(ctx, propagation.HeaderCarrier(h))
+}
+
+// Stored is ctx within the span of a stored traceparent, in place of the one that it had.
+func Stored(ctx context.Context, traceparent string) context.Context {
+	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
+	return format.Extract(ctx, propagation.MapCarrier{header: traceparent})
 }
 
 // Traceparent is the W3C form of the trace in ctx.
@@ -25,6 +36,11 @@ func Traceparent(ctx context.Context) string {
 	carrier := propagation.MapCarrier{}
 	format.Inject(ctx, carrier)
 	return carrier.Get(header)
+}
+
+// Inject sets the header for a call made within the span of ctx.
+func Inject(ctx context.Context, h http.Header) {
+	format.Inject(ctx, propagation.HeaderCarrier(h))
 }
 
 // Propagate sets the header for a call made on behalf of a stored traceparent, with a span id of its own.
