@@ -19,9 +19,16 @@ struct Options {
     just_id: bool,
 }
 
+/// What is to be claimed, as it was before.
+struct Entry {
+    id: StreamId,
+    fields: Bytes,
+    deliveries: u64,
+}
+
 #[derive(Default)]
 struct Claimed {
-    entries: Vec<(StreamId, Bytes)>,
+    entries: Vec<Entry>,
     deleted: Vec<StreamId>,
     /// Where the next call goes on; 0-0 at the end.
     cursor: StreamId,
@@ -79,25 +86,24 @@ fn claim(
     let Some(state) = edit.stream.groups.get(group) else {
         return claimed;
     };
-    let candidates: Vec<(StreamId, PendingRow)> =
-        state.pending.range(start..).take(attempts.saturating_add(1)).map(|(id, row)| (*id, row.clone())).collect();
-    for (index, (id, row)) in candidates.into_iter().enumerate() {
+    for (index, (&id, row)) in state.pending.range(start..).enumerate() {
         if index == attempts || claimed.entries.len() + claimed.deleted.len() == options.count {
             claimed.cursor = id;
             break;
         }
-        let Some(fields) = edit.stream.entries.get(&id).cloned() else {
-            edit.release(group, id);
-            claimed.deleted.push(id);
-            continue;
-        };
-        if edit.now_ms.saturating_sub(row.delivered_ms) < min_idle_ms {
-            continue;
+        match edit.stream.entries.get(&id) {
+            None => claimed.deleted.push(id),
+            Some(_) if edit.now_ms.saturating_sub(row.delivered_ms) < min_idle_ms => {}
+            Some(fields) => claimed.entries.push(Entry { id, fields: fields.clone(), deliveries: row.deliveries }),
         }
-        let deliveries = if options.just_id { row.deliveries } else { count_up(row.deliveries) };
+    }
+    for id in &claimed.deleted {
+        edit.release(group, *id);
+    }
+    for entry in &claimed.entries {
+        let deliveries = if options.just_id { entry.deliveries } else { count_up(entry.deliveries) };
         let row = PendingRow { consumer: consumer.clone(), delivered_ms: edit.now_ms, deliveries };
-        edit.assign(group, id, row);
-        claimed.entries.push((id, fields));
+        edit.assign(group, entry.id, row);
     }
     claimed
 }
@@ -106,7 +112,7 @@ fn reply(call: &mut Call<'_>, claimed: &Claimed, just_id: bool) {
     call.reply.array(3);
     call.reply.text(claimed.cursor);
     call.reply.array(claimed.entries.len());
-    for (id, fields) in &claimed.entries {
+    for Entry { id, fields, .. } in &claimed.entries {
         if just_id { call.reply.text(id) } else { reply_entry(call.reply, *id, fields) }
     }
     call.reply.array(claimed.deleted.len());

@@ -70,14 +70,16 @@ fn reply_summary(reply: &mut super::reply::Reply, group: &Group) {
 }
 
 fn reply_extended(reply: &mut super::reply::Reply, group: &Group, wanted: &Extended<'_>, now_ms: u64) {
-    let rows: Vec<(&StreamId, &PendingRow)> = if wanted.start > wanted.end {
-        Vec::new()
-    } else {
-        let fits = |row: &PendingRow| {
-            wanted.consumer.is_none_or(|consumer| row.consumer == consumer)
-                && now_ms.saturating_sub(row.delivered_ms) >= wanted.min_idle_ms
-        };
-        group.pending.range(wanted.start..=wanted.end).filter(|(_, row)| fits(row)).take(wanted.count).collect()
+    let fits = |row: &PendingRow| {
+        wanted.consumer.is_none_or(|consumer| row.consumer == consumer)
+            && now_ms.saturating_sub(row.delivered_ms) >= wanted.min_idle_ms
+    };
+    let rows: Vec<(&StreamId, &PendingRow)> = match (wanted.start..=wanted.end, wanted.consumer) {
+        (ids, _) if ids.is_empty() => Vec::new(),
+        (ids, Some(consumer)) if group.owns_few(consumer) => {
+            group.pending_of(consumer, ids).filter(|(_, row)| fits(row)).take(wanted.count).collect()
+        }
+        (ids, _) => group.pending.range(ids).filter(|(_, row)| fits(row)).take(wanted.count).collect(),
     };
     reply.array(rows.len());
     for (id, row) in rows {

@@ -118,6 +118,46 @@ def test_idle_entries_are_claimed(client: redis.Redis) -> None:
     assert client.xpending_range("s", "g", "-", "+", 10, idle=3_600_000) == []
 
 
+@pytest.mark.parametrize("others", [0, 100])
+def test_pending_of_one_consumer_among_others(client: redis.Redis, others: int) -> None:
+    fill(client, "s", 9 + others)
+    client.xgroup_create("s", "g", id="0")
+    for consumer in ("a", "b", "a"):
+        client.xreadgroup("g", consumer, {"s": ">"}, count=3)
+    client.xreadgroup("g", "many", {"s": ">"}, count=100)
+    client.xclaim("s", "g", "a", 0, ["2-0", "8-0"], idle=3_600_000)
+
+    def ids(start: str, end: str, count: int, consumer: str, idle: int | None = None) -> list[str]:
+        rows = client.xpending_range("s", "g", start, end, count, consumername=consumer, idle=idle)
+        assert {row["consumer"] for row in rows} <= {consumer}
+        return [row["message_id"] for row in rows]
+
+    assert ids("-", "+", 10, "a") == ["1-0", "2-0", "3-0", "7-0", "8-0", "9-0"]
+    assert ids("2-0", "(8-0", 10, "a", idle=0) == ["2-0", "3-0", "7-0"]
+    assert ids("(2-0", "+", 2, "a") == ["3-0", "7-0"]
+    assert ids("-", "+", 1, "a", idle=1_800_000) == ["2-0"]
+    assert ids("(2-0", "+", 9, "a", idle=1_800_000) == ["8-0"]
+    assert ids("-", "+", 10, "b") == ["4-0", "5-0", "6-0"]
+    assert ids("9-0", "1-0", 10, "b") == ids("-", "+", 10, "nobody") == ids("-", "+", 0, "a") == []
+
+
+def test_autoclaim_looks_at_ten_for_each_it_may_claim(client: redis.Redis) -> None:
+    fill(client, "s", 25)
+    client.xgroup_create("s", "g", id="0")
+    client.xreadgroup("g", "c", {"s": ">"})
+    client.xclaim("s", "g", "c", 0, ["11-0", "12-0", "14-0"], idle=3_600_000)
+    client.xdel("s", "12-0", "13-0")
+
+    def claim(start: str, count: int) -> tuple[str, list[str], list[str]]:
+        cursor, claimed, deleted = client.xautoclaim("s", "g", "d", 1_800_000, start, count)
+        return cursor, [entry_id for entry_id, _ in claimed], deleted
+
+    assert claim("0", 1) == ("11-0", [], [])
+    assert claim("11-0", 2) == ("13-0", ["11-0"], ["12-0"])
+    assert claim("13-0", 2) == ("15-0", ["14-0"], ["13-0"])
+    assert claim("15-0", 2) == ("0-0", [], [])
+
+
 def test_reading_history_is_a_delivery(client: redis.Redis) -> None:
     fill(client, "s", 2)
     client.xgroup_create("s", "g", id="0")
