@@ -1,5 +1,6 @@
 """WATCH and UNWATCH: what makes EXEC answer nil, the same on RedDB and on Redis."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -237,6 +238,13 @@ def test_a_bad_command_is_named_before_a_changed_key(session: Session, other: re
 def test_watch_needs_a_key(session: Session) -> None:
     assert "wrong number of arguments for 'watch' command" in session("WATCH")
     assert "wrong number of arguments for 'unwatch' command" in session("UNWATCH k")
+
+
+def test_the_nil_of_exec_is_a_null_array(connect: Callable[[], socket.socket]) -> None:
+    with connect() as watching, watching.makefile("rb") as replies:
+        watching.sendall(b"WATCH k\r\nSET k 1\r\nMULTI\r\nGET k\r\nEXEC\r\nPING\r\n")
+        expected = b"+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n*-1\r\n+PONG\r\n"
+        assert replies.read(len(expected)) == expected
 
 
 def test_the_library_watches(client: redis.Redis, other: redis.Redis) -> None:
