@@ -19,13 +19,15 @@ type Failsafe struct {
 	onGrow  func()
 }
 
-// NewFailsafe returns a limiter with failsafe-go's own defaults, but for the limits and OnGrow.
+// NewFailsafe returns a limiter with the options' limits and windows; failsafe-go's own windows
+// would be of 1 s, 30 s and 50 samples. Smoothing and ProbeEvery mean nothing to it.
 func NewFailsafe(o Options) (*Failsafe, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("options of the failsafe limiter: %w", err)
 	}
 	f := &Failsafe{onGrow: o.OnGrow, limiter: adaptivelimiter.NewBuilder[any]().
-		WithLimits(uint(o.Min), uint(o.Max), uint(o.Initial)).Build()}
+		WithLimits(uint(o.Min), uint(o.Max), uint(o.Initial)).
+		WithRecentWindow(o.Window, o.MaxWindow, uint(o.MinSamples)).Build()}
 	f.limit.Store(int64(o.Initial))
 	return f, nil
 }
