@@ -1,0 +1,223 @@
+package slurm
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"dspyagent.io/orchestrator/internal/backend"
+)
+
+// found is the job of a task, and what was known of it when it was found.
+type found struct {
+	id   int64
+	jobs []job // none of one that was just submitted
+}
+
+// ensure takes up the task's job, or submits it. A submission without an answer is looked for before the next.
+func (b *Backend) ensure(ctx context.Context, p plan, fresh bool) (found, error) {
+	for trouble := (trouble{patience: b.opt.Patience}); ; {
+		var err error
+		if !fresh {
+			var f found
+			if f, err = b.attach(ctx, p); err == nil && f.id != 0 {
+				b.log.Info("took up a job", "task", p.task.ID, "job", f.id)
+				return f, nil
+			}
+		}
+		if err == nil {
+			var id int64
+			if id, err = b.control.submit(ctx, p.submission); err == nil {
+				return found{id: id}, nil
+			}
+			fresh = false
+			if kindOf(err) == refused {
+				return found{}, &backend.Rejected{Code: "SlurmRefused", Message: "Slurm refused the job: " + cut(ownReason(err))}
+			}
+		}
+		b.log.Warn("Slurm does not take a task yet", "task", p.task.ID, "error", err)
+		if err := trouble.wait(ctx, err); err != nil {
+			return found{}, err
+		}
+	}
+}
+
+// ownReason is what Slurm said of an error, without our own causes.
+func ownReason(err error) string {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.message
+	}
+	return "no reason given"
+}
+
+func cut(text string) string {
+	const maxMessage = 1 << 10
+	return strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")
+}
+
+// trouble bounds how long something may go on failing.
+type trouble struct {
+	patience time.Duration
+	since    time.Time
+	pause    time.Duration
+}
+
+// wait lets time pass before another try. Errors: *backend.Fault when it took too long, or the context's cause.
+func (t *trouble) wait(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if fault := t.add(err); fault != nil {
+		return fault
+	}
+	t.pause = min(max(2*t.pause, 200*time.Millisecond), 5*time.Second)
+	timer := time.NewTimer(t.pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// add counts an error; nil starts anew.
+func (t *trouble) add(err error) error {
+	if err == nil {
+		*t = trouble{patience: t.patience}
+		return nil
+	}
+	if t.since.IsZero() {
+		t.since = time.Now()
+	}
+	if kindOf(err) == denied && t.pause > 0 { // the second time: the first may be a token that was just replaced
+		return &backend.Fault{Code: "SlurmAuth", Message: "Slurm does not accept the orchestrator's credentials", Cause: err}
+	}
+	if time.Since(t.since) < t.patience {
+		return nil
+	}
+	return &backend.Fault{Code: "SlurmUnreachable", Message: "Slurm did not answer for too long", Cause: err}
+}
+
+// attach looks for the task's job: with slurmctld, in the spool, in the accounts. What has ended counts only if that was
+// its own end; after a node's failure, say, there is to be another job.
+func (b *Backend) attach(ctx context.Context, p plan) (found, error) {
+	jobs, err := b.control.find(ctx, p.name)
+	if err != nil {
+		return found{}, err
+	}
+	byID := group(jobs)
+	if live := liveIDs(byID); len(live) > 0 {
+		b.cancelExtra(ctx, p, live[1:])
+		return found{live[0], byID[live[0]]}, nil
+	}
+	if f := b.ownEnd(p, byID); f.id != 0 {
+		return f, nil
+	}
+	if f := b.ownEnd(p, b.inSpool(p)); f.id != 0 {
+		return f, nil
+	}
+	past, err := b.control.past(ctx, p.name)
+	if errors.Is(err, errNoAccounting) {
+		return found{}, nil
+	}
+	return b.ownEnd(p, group(past)), err
+}
+
+func group(jobs []job) map[int64][]job {
+	byID := map[int64][]job{}
+	for _, j := range jobs {
+		byID[j.id] = append(byID[j.id], j)
+	}
+	return byID
+}
+
+// liveIDs lists the jobs that have not ended, the oldest first.
+func liveIDs(byID map[int64][]job) []int64 {
+	var live []int64
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		if slices.ContainsFunc(byID[id], func(j job) bool { return j.verdict() == unended }) {
+			live = append(live, id)
+		}
+	}
+	return live
+}
+
+// cancelExtra ends what a submission that got no answer left beside the one that is followed.
+func (b *Backend) cancelExtra(ctx context.Context, p plan, ids []int64) {
+	for _, id := range ids {
+		if err := b.control.cancel(ctx, id); err != nil {
+			b.log.Warn("cannot cancel a second job of a task", "task", p.task.ID, "job", id, "error", err)
+		}
+	}
+}
+
+// ownEnd picks the latest job that ended by itself, or by its own timeout.
+func (b *Backend) ownEnd(p plan, byID map[int64][]job) found {
+	for _, id := range slices.Backward(slices.Sorted(maps.Keys(byID))) {
+		t := newTally(p.indices)
+		t.look(byID[id])
+		worst, _ := t.worst()
+		if t.complete() && (worst == itsOwn || ranOut(p, id)) {
+			return found{id, byID[id]}
+		}
+	}
+	return found{}
+}
+
+// inSpool reads the ends that the wrapper left.
+func (b *Backend) inSpool(p plan) map[int64][]job {
+	byID := map[int64][]job{}
+	if p.folder == "" {
+		return byID
+	}
+	names, err := filepath.Glob(filepath.Join(p.folder, "[0-9]*.end"))
+	if err != nil {
+		return byID // the id has no pattern's characters in it: not reached
+	}
+	for _, path := range names {
+		name := strings.TrimSuffix(filepath.Base(path), ".end")
+		number, index, _ := strings.Cut(name, "_")
+		id, err := strconv.ParseInt(number, 10, 64)
+		if err != nil {
+			continue
+		}
+		if j, ok := endOf(p.folder, name); ok {
+			j.id, j.index = id, index
+			byID[id] = append(byID[id], j)
+		}
+	}
+	return byID
+}
+
+// endOf makes a record of an end file; none of one that was told to stop, for that may not be its own end.
+func endOf(folder, name string) (job, bool) {
+	e, err := readEnd(folder, name)
+	if err != nil || e.told {
+		return job{}, false
+	}
+	j := job{state: completed, exit: exitStatus{code: e.code}, restarts: e.restarts}
+	if e.code != 0 {
+		j.state = failed
+	}
+	return j, true
+}
+
+// A job that its task's timeout ended looks cancelled to Slurm; a file remembers whose doing it was.
+func timeoutFile(p plan, id int64) string {
+	return filepath.Join(p.folder, strconv.FormatInt(id, 10)+".timeout")
+}
+
+func ranOut(p plan, id int64) bool {
+	if p.folder == "" {
+		return false
+	}
+	_, err := os.Lstat(timeoutFile(p, id))
+	return err == nil
+}

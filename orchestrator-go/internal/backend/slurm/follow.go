@@ -1,0 +1,218 @@
+package slurm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"dspyagent.io/orchestrator/internal/backend"
+	"dspyagent.io/orchestrator/internal/queue"
+)
+
+const (
+	// Slurm shows a job that it is about to requeue as ended for a moment. An end that is not the command's own
+	// is believed when it was seen for so long; the longer one is for jobs that asked to be requeued.
+	believeEnd     = 400 * time.Millisecond
+	believeRequeue = 3 * time.Second
+)
+
+// follower waits for one job's end.
+type follower struct {
+	b       *Backend
+	p       plan
+	attempt backend.Attempt
+	id      int64
+	tally   *tally
+
+	started   bool
+	startedAt time.Time   // when it began to run, this time
+	timeout   *time.Timer // set while it runs
+	ranOut    bool        // we ended it for its timeout
+	oddSince  time.Time   // since when its end is another's
+	goneSince time.Time   // since when slurmctld does not know it
+	trouble   trouble
+}
+
+// follow waits for a job's end and says what came of it.
+func (b *Backend) follow(ctx context.Context, p plan, a backend.Attempt, job found) (*queue.Result, error) {
+	f := &follower{
+		b: b, p: p, attempt: a, id: job.id, tally: newTally(p.indices), ranOut: ranOut(p, job.id),
+		trouble: trouble{patience: b.opt.Patience}, timeout: time.NewTimer(time.Hour),
+	}
+	f.timeout.Stop()
+	defer f.timeout.Stop()
+	if job.jobs != nil {
+		if done, err := f.take(ctx, look{jobs: job.jobs}); done || err != nil {
+			return f.end(err)
+		}
+	}
+	looks, forget := b.watcher.watch(job.id)
+	defer forget()
+	for {
+		select {
+		case l := <-looks:
+			if done, err := f.take(ctx, l); done || err != nil {
+				return f.end(err)
+			}
+		case <-f.timeout.C:
+			f.runOut(ctx)
+		case <-b.watcher.ctx.Done():
+			return nil, &backend.Fault{Code: "SlurmUnreachable", Message: "the orchestrator is stopping", Cause: b.watcher.ctx.Err()}
+		case <-ctx.Done():
+			if !errors.Is(context.Cause(ctx), backend.ErrDetached) {
+				f.cancel(ctx, looks)
+			}
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// take takes in what one poll said; done says that the job's end is known.
+func (f *follower) take(ctx context.Context, l look) (done bool, err error) {
+	if err := f.trouble.add(l.err); err != nil || l.err != nil {
+		f.trouble.pause = f.b.opt.PollEvery
+		return false, err
+	}
+	if l.jobs == nil {
+		return f.gone(ctx)
+	}
+	f.goneSince = time.Time{}
+	f.tally.look(l.jobs)
+	f.clock()
+	if stuck(f.tally.last) {
+		f.b.cancelExtra(ctx, f.p, []int64{f.id})
+		return false, fault("SlurmLaunchFailed", "Slurm could not start the job and holds it", f.tally.last)
+	}
+	if f.tally.live {
+		f.oddSince = time.Time{}
+		return false, nil
+	}
+	if len(f.tally.missing()) > 0 { // elements that ended long ago
+		return f.gone(ctx)
+	}
+	return f.believed(), nil
+}
+
+// believed says whether the end that is seen is final.
+func (f *follower) believed() bool {
+	if worst, _ := f.tally.worst(); worst == itsOwn || f.ranOut {
+		return true
+	}
+	if f.oddSince.IsZero() {
+		f.oddSince = time.Now()
+	}
+	enough := believeEnd
+	if f.p.options.Requeue {
+		enough = believeRequeue
+	}
+	return time.Since(f.oddSince) >= enough
+}
+
+// clock reports the start, and runs the task's timeout while the job runs. The elements of an array start at
+// different times: their timeout is the time limit that Slurm has of each.
+func (f *follower) clock() {
+	if !f.started && f.tally.begun() {
+		f.started = true
+		f.attempt.Started(fmt.Sprintf("slurm job %d", f.id))
+	}
+	timeout := time.Duration(f.p.task.Spec.TimeoutMS) * time.Millisecond
+	if f.tally.last.state != running {
+		f.startedAt = time.Time{}
+		f.timeout.Stop()
+		return
+	}
+	if !f.startedAt.IsZero() {
+		return
+	}
+	f.startedAt = time.Now()
+	// Whole seconds, by another machine's clock: only used for one that began well before it was seen.
+	if before := f.tally.last.start; !before.IsZero() && f.startedAt.Sub(before) > 2*time.Second {
+		f.startedAt = before
+	}
+	if timeout > 0 && f.p.indices == nil {
+		f.timeout.Reset(time.Until(f.startedAt.Add(timeout)))
+	}
+}
+
+// runOut ends a job whose task has used up its time.
+func (f *follower) runOut(ctx context.Context) {
+	if f.p.folder != "" {
+		if err := os.WriteFile(timeoutFile(f.p, f.id), nil, 0o600); err != nil {
+			f.b.log.Warn("cannot note a timeout", "task", f.p.task.ID, "error", err)
+		}
+	}
+	f.ranOut = true
+	if err := f.b.control.cancel(ctx, f.id); err != nil {
+		f.b.log.Warn("cannot end a job that ran out of time; trying again", "job", f.id, "error", err)
+		f.timeout.Reset(time.Second)
+	}
+}
+
+// gone looks elsewhere for the end of what slurmctld has forgotten: in the spool, then in the accounts.
+func (f *follower) gone(ctx context.Context) (done bool, err error) {
+	for _, index := range f.tally.missing() {
+		if f.p.folder == "" {
+			break
+		}
+		if j, ok := endOf(f.p.folder, f.tally.fileOf(f.id, index)); ok {
+			f.tally.ended[index] = j
+		}
+	}
+	f.tally.live = false
+	if len(f.tally.missing()) == 0 {
+		return true, nil
+	}
+	past, err := f.b.control.past(ctx, f.p.name)
+	for _, j := range past {
+		if j.id == f.id && j.verdict() != unended {
+			for _, index := range f.tally.of(j) {
+				f.tally.ended[index] = j
+			}
+		}
+	}
+	if len(f.tally.missing()) == 0 {
+		return true, nil
+	}
+	if f.goneSince.IsZero() {
+		f.goneSince = time.Now()
+	}
+	if time.Since(f.goneSince) < f.b.opt.VanishWait {
+		return false, nil
+	}
+	return false, &backend.Fault{
+		Code: "SlurmJobVanished", Message: fmt.Sprintf("Slurm no longer knows job %d, and nothing else tells how it ended", f.id), Cause: err,
+	}
+}
+
+// cancel ends the job and waits a little for it to be gone.
+func (f *follower) cancel(ctx context.Context, looks <-chan look) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.b.opt.CancelWait)
+	defer cancel()
+	asked := false
+	for {
+		if !asked {
+			err := f.b.control.cancel(ctx, f.id)
+			if asked = err == nil; err != nil {
+				f.b.log.Warn("cannot cancel a job yet", "job", f.id, "error", err)
+			}
+		}
+		select {
+		case l := <-looks:
+			if f.tally.look(l.jobs); asked && l.err == nil && !f.tally.live {
+				return
+			}
+		case <-ctx.Done():
+			f.b.log.Warn("a cancelled job may still be there", "job", f.id)
+			return
+		}
+	}
+}
+
+// stuck says that Slurm failed to start a job and now waits for a person.
+func stuck(j job) bool {
+	reason := strings.ToLower(strings.ReplaceAll(j.reason, "_", " "))
+	return j.state == pending && strings.Contains(reason, "requeued held")
+}

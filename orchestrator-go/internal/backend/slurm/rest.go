@@ -1,0 +1,329 @@
+package slurm
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The versions of the REST API that are known, v0.0.38 (Slurm 22.05) to v0.0.46; a newer one is
+// spoken to as the newest of these.
+const (
+	oldestVersion = 38
+	newestVersion = 46
+	// fewJobs is up to how many jobs are asked for one by one: cheaper than the list of all jobs of the cluster.
+	fewJobs = 16
+)
+
+// rest speaks to slurmrestd.
+type rest struct {
+	http    *http.Client
+	base    string
+	user    string
+	token   string // path of the file that holds it; read anew for each request, since tokens end
+	timeout time.Duration
+
+	mu      sync.Mutex
+	version int // 0: not found out yet
+}
+
+// newREST takes http://host:port, https://host:port or unix:///path/of/socket.
+func newREST(opt Options) (*rest, error) {
+	u, err := url.Parse(opt.URL)
+	if err != nil {
+		return nil, fmt.Errorf("the address of slurmrestd: %w", err)
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: fewJobs, IdleConnTimeout: 30 * time.Second, DisableCompression: true}
+	base := strings.TrimSuffix(opt.URL, "/")
+	switch {
+	case u.Scheme == "unix" && u.Path != "":
+		base = "http://slurmrestd"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", u.Path)
+		}
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
+	default:
+		return nil, fmt.Errorf("the address of slurmrestd: %q is none of http://, https:// and unix:///", opt.URL)
+	}
+	return &rest{
+		http: &http.Client{Transport: transport}, base: base, user: opt.User, token: opt.TokenFile, timeout: opt.CallTimeout,
+	}, nil
+}
+
+func (r *rest) submit(ctx context.Context, s submission) (int64, error) {
+	version, err := r.speaks(ctx)
+	if err != nil {
+		return 0, err
+	}
+	body, err := json.Marshal(submitBody(version, s))
+	if err != nil {
+		return 0, &failure{kind: refused, message: "the job cannot be put as JSON", cause: err}
+	}
+	var reply struct {
+		JobID  number `json:"job_id"`
+		Result struct {
+			JobID number `json:"job_id"` // v0.0.39 to v0.0.41 have it here too
+		} `json:"result"`
+	}
+	if err := r.call(ctx, http.MethodPost, r.path(version, "job/submit"), body, &reply); err != nil {
+		return 0, err
+	}
+	id := max(reply.JobID.value, reply.Result.JobID.value)
+	if id == 0 {
+		return 0, &failure{message: "slurmrestd answered without a job id"}
+	}
+	return id, nil
+}
+
+func (r *rest) find(ctx context.Context, name string) ([]job, error) {
+	jobs, err := r.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []job
+	for _, j := range jobs {
+		if j.name == name && (r.user == "" || j.user == r.user) {
+			found = append(found, j)
+		}
+	}
+	return found, nil
+}
+
+func (r *rest) status(ctx context.Context, ids []int64) (map[int64][]job, error) {
+	if len(ids) > fewJobs {
+		return r.statusOfMany(ctx, ids)
+	}
+	version, err := r.speaks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	replies, errs := make([][]job, len(ids)), make([]error, len(ids))
+	var asked sync.WaitGroup
+	for i, id := range ids {
+		asked.Go(func() { replies[i], errs[i] = r.jobs(ctx, r.path(version, "job/"+strconv.FormatInt(id, 10))) })
+	}
+	asked.Wait()
+	found := map[int64][]job{}
+	for i, id := range ids {
+		if unknownJob(errs[i]) {
+			continue
+		}
+		if errs[i] != nil {
+			return nil, errs[i]
+		}
+		found[id] = replies[i]
+	}
+	return found, nil
+}
+
+func (r *rest) statusOfMany(ctx context.Context, ids []int64) (map[int64][]job, error) {
+	wanted := make(map[int64]bool, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
+	}
+	jobs, err := r.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := map[int64][]job{}
+	for _, j := range jobs {
+		if wanted[j.id] {
+			found[j.id] = append(found[j.id], j)
+		}
+	}
+	return found, nil
+}
+
+func (r *rest) list(ctx context.Context) ([]job, error) {
+	version, err := r.speaks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.jobs(ctx, r.path(version, "jobs"))
+}
+
+func (r *rest) jobs(ctx context.Context, path string) ([]job, error) {
+	var reply struct {
+		Jobs []restJob `json:"jobs"`
+	}
+	if err := r.call(ctx, http.MethodGet, path, nil, &reply); err != nil {
+		return nil, err
+	}
+	jobs := make([]job, len(reply.Jobs))
+	for i, j := range reply.Jobs {
+		jobs[i] = j.job()
+	}
+	return jobs, nil
+}
+
+func (r *rest) cancel(ctx context.Context, id int64) error {
+	version, err := r.speaks(ctx)
+	if err != nil {
+		return err
+	}
+	err = r.call(ctx, http.MethodDelete, r.path(version, "job/"+strconv.FormatInt(id, 10)), nil, nil)
+	if unknownJob(err) {
+		return nil
+	}
+	return err
+}
+
+func (r *rest) past(ctx context.Context, name string) ([]job, error) {
+	version, err := r.speaks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	query := url.Values{"job_name": {name}, "start_time": {pastStart(version, time.Now())}}
+	if r.user != "" {
+		query.Set("users", r.user)
+	}
+	var reply struct {
+		Jobs []accountJob `json:"jobs"`
+	}
+	path := "/slurmdb/v0.0." + strconv.Itoa(version) + "/jobs/?" + query.Encode()
+	if version < 39 {
+		path = strings.Replace(path, "/jobs/?", "/jobs?", 1)
+	}
+	err = r.call(ctx, http.MethodGet, path, nil, &reply)
+	var status *httpStatus
+	if errors.As(err, &status) && status.code == http.StatusNotFound {
+		return nil, errNoAccounting
+	}
+	if err != nil {
+		return nil, err
+	}
+	var jobs []job
+	for _, record := range reply.Jobs {
+		if j := record.job(); j.name == name {
+			jobs = append(jobs, j)
+		}
+	}
+	return jobs, nil
+}
+
+func (r *rest) path(version int, tail string) string {
+	if tail == "jobs" && version >= 39 {
+		tail = "jobs/"
+	}
+	return "/slurm/v0.0." + strconv.Itoa(version) + "/" + tail
+}
+
+// speaks finds out the newest version that both sides know, once.
+func (r *rest) speaks(ctx context.Context) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.version != 0 {
+		return r.version, nil
+	}
+	for version := newestVersion; version >= oldestVersion; version-- {
+		tail := "ping/"
+		if version < 39 {
+			tail = "ping"
+		}
+		err := r.call(ctx, http.MethodGet, r.path(version, tail), nil, nil)
+		var status *httpStatus
+		if errors.As(err, &status) && status.code == http.StatusNotFound {
+			continue
+		}
+		// slurmrestd knows the version even when slurmctld does not answer it.
+		if kindOf(err) == unreachable && err != nil && status == nil {
+			return 0, err
+		}
+		if kindOf(err) == denied {
+			return 0, err
+		}
+		r.version = version
+		return version, nil
+	}
+	return 0, &failure{
+		kind: denied, message: fmt.Sprintf("slurmrestd speaks no version from v0.0.%d to v0.0.%d", oldestVersion, newestVersion),
+	}
+}
+
+// httpStatus is an answer of which nothing but its status can be used.
+type httpStatus struct {
+	code int
+	body string
+}
+
+func (s *httpStatus) Error() string { return fmt.Sprintf("status %d: %.200q", s.code, s.body) }
+
+// call sends one request and reads the reply into out. Errors: *failure, or the context's.
+func (r *rest) call(ctx context.Context, method, path string, body []byte, out any) error {
+	bounded, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(bounded, method, r.base+path, bytes.NewReader(body))
+	if err != nil {
+		return &failure{message: "slurmrestd cannot be asked", cause: err}
+	}
+	if err := r.sign(req); err != nil {
+		return err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := r.http.Do(req)
+	if err == nil {
+		var reply []byte
+		reply, err = io.ReadAll(io.LimitReader(resp.Body, maxReply))
+		if err = errors.Join(err, resp.Body.Close()); err == nil {
+			return interpret(resp.StatusCode, reply, out)
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return &failure{message: "slurmrestd does not answer", cause: err}
+}
+
+func (r *rest) sign(req *http.Request) error {
+	if r.user != "" {
+		req.Header.Set("X-SLURM-USER-NAME", r.user)
+	}
+	if r.token == "" {
+		return nil
+	}
+	token, err := os.ReadFile(r.token)
+	if err != nil {
+		return &failure{kind: denied, message: "the token for slurmrestd cannot be read", cause: err}
+	}
+	// `scontrol token` prints SLURM_JWT=…
+	req.Header.Set("X-SLURM-USER-TOKEN", strings.TrimPrefix(strings.TrimSpace(string(token)), "SLURM_JWT="))
+	return nil
+}
+
+// interpret reads a reply: its errors first, whose numbers say more than the status does.
+func interpret(status int, body []byte, out any) error {
+	var reply struct {
+		Errors []restError `json:"errors"`
+	}
+	err := json.Unmarshal(body, &reply)
+	for _, e := range reply.Errors {
+		if e.number() != 0 || e.text() != "" {
+			return &failure{kind: e.kind(), message: e.text(), cause: &httpStatus{status, string(body[:min(len(body), 400)])}}
+		}
+	}
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return &failure{kind: denied, message: "slurmrestd does not accept the token", cause: &httpStatus{status, string(body)}}
+	case status >= 300 || err != nil:
+		return &failure{message: "slurmrestd failed", cause: errors.Join(&httpStatus{status, string(body[:min(len(body), 400)])}, err)}
+	case out == nil:
+		return nil
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return &failure{message: "slurmrestd's reply cannot be read", cause: err}
+	}
+	return nil
+}

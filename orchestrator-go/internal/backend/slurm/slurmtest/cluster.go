@@ -1,0 +1,253 @@
+// Package slurmtest starts a Slurm of one node for tests: slurmctld, slurmd and slurmrestd, as Debian
+// packages them, in a folder and on ports of its own. It needs no munge, no systemd and no root.
+package slurmtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	patience = 30 * time.Second
+	// CPUs is how many the node has, as far as Slurm knows.
+	CPUs = 64
+	// Nobody is whom slurmrestd, and so its jobs, run as where the tests run as root: it refuses root.
+	Nobody = "nobody"
+)
+
+// Cluster is a running Slurm. Its partitions are main (the default), low, whose jobs those of high push back into the
+// queue, and expendable, whose jobs those of high end.
+type Cluster struct {
+	Dir   string // that every user can read
+	Conf  string // slurm.conf
+	Spool string // an empty folder that every user can write to
+	Node  string
+
+	ports      [2]int
+	controller *daemon
+	slurmd     *daemon
+	restd      *daemon
+}
+
+// Missing names the programs that are not installed.
+func Missing() []string {
+	var missing []string
+	for _, name := range []string{"slurmctld", "slurmd", "slurmrestd", "sbatch", "squeue", "scancel", "scontrol"} {
+		if _, err := find(name); err != nil {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
+// Start starts a Slurm that ends with the test.
+func Start(t testing.TB) *Cluster {
+	t.Helper()
+	if missing := Missing(); missing != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("not installed: %s (`make setup` does it)", strings.Join(missing, ", "))
+		}
+		t.Skipf("not installed: %s (`make setup` does it)", strings.Join(missing, ", "))
+	}
+	c, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(c.Logs())
+		}
+		c.Stop()
+	})
+	return c
+}
+
+// New starts a Slurm; Stop has to be called.
+func New() (_ *Cluster, err error) {
+	dir, err := os.MkdirTemp("", "slurmtest-")
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{Dir: dir, Conf: filepath.Join(dir, "slurm.conf"), Spool: filepath.Join(dir, "shared")}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, c.Logs())
+			c.Stop()
+		}
+	}()
+	if err := c.configure(); err != nil {
+		return nil, err
+	}
+	if err := c.StartController(); err != nil {
+		return nil, err
+	}
+	if err := c.StartNode(); err != nil {
+		return nil, err
+	}
+	return c, c.until("the node is idle", func() bool {
+		out, _ := c.Command("sinfo", "--noheader", "--format=%T")
+		return strings.TrimSpace(strings.SplitN(out, "\n", 2)[0]) == "idle"
+	})
+}
+
+func (c *Cluster) configure() error {
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	c.Node, _, _ = strings.Cut(host, ".")
+	me, err := user.Current()
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(c.Dir, 0o755); err != nil {
+		return err
+	}
+	for _, name := range []string{"state", "slurmd", "shared", "rest"} {
+		if err := os.Mkdir(filepath.Join(c.Dir, name), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(c.Spool, 0o777); err != nil {
+		return err
+	}
+	if c.ports, err = freePorts(); err != nil {
+		return err
+	}
+	return os.WriteFile(c.Conf, []byte(fmt.Sprintf(configuration, c.Node, c.ports[0], c.ports[1], me.Username, c.Dir, CPUs)), 0o644)
+}
+
+// freePorts finds two; both are held until both are known.
+func freePorts() (ports [2]int, err error) {
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return ports, err
+		}
+		defer func() { _ = l.Close() }()
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}
+
+// StartController starts slurmctld; with more arguments, such as -c, with those.
+func (c *Cluster) StartController(more ...string) (err error) {
+	if c.controller, err = c.spawn("slurmctld", nil, append([]string{"-D", "-f", c.Conf}, more...)...); err != nil {
+		return err
+	}
+	return c.until("slurmctld answers", func() bool {
+		out, _ := c.Command("scontrol", "ping")
+		return strings.Contains(out, "is UP")
+	})
+}
+
+// KillController ends slurmctld as a crash does.
+func (c *Cluster) KillController() { c.controller.kill() }
+
+// StartNode starts slurmd.
+func (c *Cluster) StartNode() (err error) {
+	c.slurmd, err = c.spawn("slurmd", nil, "-D", "-N", c.Node, "-f", c.Conf)
+	return err
+}
+
+// KillNode ends slurmd as a crash does; its jobs' processes go on.
+func (c *Cluster) KillNode() { c.slurmd.kill() }
+
+// REST starts slurmrestd and returns its address. Its jobs belong to whoever is returned.
+func (c *Cluster) REST() (url, username string, err error) {
+	me, err := user.Current()
+	if err != nil {
+		return "", "", err
+	}
+	var as *syscall.Credential
+	if username = me.Username; os.Geteuid() == 0 {
+		nobody, err := user.Lookup(Nobody)
+		if err != nil {
+			return "", "", err
+		}
+		uid, _ := strconv.Atoi(nobody.Uid)
+		gid, _ := strconv.Atoi(nobody.Gid)
+		as, username = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, Nobody
+		if err := os.Chown(filepath.Join(c.Dir, "rest"), uid, gid); err != nil {
+			return "", "", err
+		}
+	}
+	socket := filepath.Join(c.Dir, "rest", "s")
+	c.restd, err = c.spawn("slurmrestd", as, "-f", c.Conf, "-a", "rest_auth/local", "-s", "openapi/v0.0.38", "unix:"+socket)
+	if err != nil {
+		return "", "", err
+	}
+	return "unix://" + socket, username, c.until("slurmrestd listens", func() bool {
+		conn, err := net.Dial("unix", socket)
+		return err == nil && conn.Close() == nil
+	})
+}
+
+// Command runs one of Slurm's commands and returns what it printed.
+func (c *Cluster) Command(name string, args ...string) (string, error) {
+	path, err := find(name)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append(os.Environ(), "SLURM_CONF="+c.Conf)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("%s %q: %w: %s", name, args, err, stderr.String())
+	}
+	return string(out), nil
+}
+
+// Stop ends the jobs and the daemons and removes the folder.
+func (c *Cluster) Stop() {
+	if c.controller != nil && c.slurmd.alive() && c.controller.alive() {
+		_, _ = c.Command("scancel", "--full", "--signal=KILL", "--state=RUNNING")
+		_, _ = c.Command("scancel", "--quiet", "--state=PENDING")
+		_ = c.until("the jobs are gone", func() bool {
+			out, err := c.Command("squeue", "--noheader", "--states=RUNNING,COMPLETING")
+			return err == nil && strings.TrimSpace(out) == ""
+		})
+	}
+	for _, d := range []*daemon{c.restd, c.slurmd, c.controller} {
+		d.kill()
+	}
+	_ = os.RemoveAll(c.Dir)
+}
+
+// Logs is the end of what the daemons wrote.
+func (c *Cluster) Logs() string {
+	var text strings.Builder
+	for _, name := range []string{"slurmctld", "slurmd", "slurmrestd"} {
+		data, err := os.ReadFile(filepath.Join(c.Dir, name+".log"))
+		if err == nil {
+			fmt.Fprintf(&text, "%s:\n%s\n", name, data[max(len(data)-3000, 0):])
+		}
+	}
+	return text.String()
+}
+
+func (c *Cluster) until(what string, done func() bool) error {
+	deadline := time.Now().Add(patience)
+	for !done() {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("waited in vain: %s", what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return nil
+}

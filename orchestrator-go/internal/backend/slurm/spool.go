@@ -1,0 +1,178 @@
+package slurm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"dspyagent.io/orchestrator/internal/queue"
+)
+
+const (
+	defaultOutputLimit = 64 << 10
+	tailChunk          = 64 << 10
+	takenName          = "taken" // says that a result was made of what is there
+)
+
+// prepare makes a task's folder. new says that there was none, so that nobody has submitted the task before.
+func (b *Backend) prepare(p plan) (fresh bool, err error) {
+	err = os.Mkdir(p.folder, 0o700)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, err
+	}
+	fresh = err == nil
+	if err := b.open(p.folder); err != nil {
+		return false, err
+	}
+	if p.task.Spec.Cwd == "" {
+		work := filepath.Join(p.folder, "work")
+		if err := os.Mkdir(work, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return false, err
+		}
+		if err := b.open(work); err != nil {
+			return false, err
+		}
+	}
+	if p.task.Spec.Stdin == "" {
+		return fresh, nil
+	}
+	return fresh, b.writeStdin(p)
+}
+
+// open gives a folder the mode that was configured, whatever our umask is.
+func (b *Backend) open(folder string) error { return os.Chmod(folder, b.opt.SpoolMode) }
+
+func (b *Backend) writeStdin(p plan) error {
+	path := p.stdin
+	if _, err := os.Stat(path); err == nil {
+		return nil // a job may be reading it
+	}
+	unready := path + ".new"
+	if err := os.WriteFile(unready, []byte(p.task.Spec.Stdin), 0o600); err != nil {
+		return err
+	}
+	if err := os.Chmod(unready, b.opt.SpoolMode.Perm()&0o666); err != nil {
+		return err
+	}
+	return os.Rename(unready, path)
+}
+
+// endFile is what the wrapper wrote of a command's end.
+type endFile struct {
+	code     int
+	restarts int
+	told     bool   // it was told to stop, so the end may not be the command's own
+	why      string // "ran", "no-program", "no-directory"
+}
+
+func readEnd(folder, name string) (endFile, error) {
+	text, err := readSmall(filepath.Join(folder, name+".end"))
+	if err != nil {
+		return endFile{}, err
+	}
+	var e endFile
+	words := strings.Fields(text)
+	if len(words) != 4 {
+		return e, fmt.Errorf("the end file of job %s has %d words", name, len(words))
+	}
+	var wrong [2]error
+	e.code, wrong[0] = strconv.Atoi(words[0])
+	e.restarts, wrong[1] = strconv.Atoi(words[1])
+	e.told, e.why = words[2] == "1", words[3]
+	return e, errors.Join(wrong[:]...)
+}
+
+// readSmall reads a file that a job could have replaced by anything.
+func readSmall(path string) (_ string, err error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	text, err := io.ReadAll(io.LimitReader(f, 256))
+	return string(text), err
+}
+
+// fill puts the tails of a job's outputs into a result.
+func fill(result *queue.Result, folder, name string, limit int64) error {
+	if limit <= 0 {
+		limit = defaultOutputLimit
+	}
+	var err error
+	result.Stdout, result.StdoutBytes, result.StdoutTruncated, err = tailOf(filepath.Join(folder, name+".out"), limit)
+	if err != nil {
+		return err
+	}
+	result.Stderr, result.StderrBytes, result.StderrTruncated, err = tailOf(filepath.Join(folder, name+".err"), limit)
+	return err
+}
+
+// tailOf reads the last bytes of a file; of one that is not there, none.
+func tailOf(path string, limit int64) (text string, size int64, cut bool, err error) {
+	f, err := openRegular(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", 0, false, nil
+	}
+	if err != nil {
+		return "", 0, false, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return "", 0, false, err
+	}
+	size = info.Size()
+	from := max(size-limit, 0)
+	data, err := io.ReadAll(io.NewSectionReader(f, from, size-from))
+	return strings.ToValidUTF8(string(data), "\uFFFD"), size, from > 0, err
+}
+
+// openRegular opens a plain file and nothing else: the folder is the job's to write in, and a link there could
+// point at what the orchestrator may read and the job may not.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|noFollow, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a plain file", path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// take marks a task's folder as one whose result was made, from when on it is kept for a while only.
+func take(folder string) error {
+	return os.WriteFile(filepath.Join(folder, takenName), nil, 0o600)
+}
+
+// Sweep removes the folders of tasks whose results were taken longer ago than KeepOutput.
+func (b *Backend) Sweep(now time.Time) error {
+	if b.opt.Spool == "" {
+		return nil
+	}
+	folders, err := os.ReadDir(b.opt.Spool)
+	if err != nil {
+		return fmt.Errorf("reading the spool: %w", err)
+	}
+	for _, folder := range folders {
+		path := filepath.Join(b.opt.Spool, folder.Name())
+		info, err := os.Lstat(filepath.Join(path, takenName))
+		if err != nil || !taskID.MatchString(folder.Name()) || now.Sub(info.ModTime()) < b.opt.KeepOutput {
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("clearing the spool: %w", err)
+		}
+	}
+	return nil
+}
