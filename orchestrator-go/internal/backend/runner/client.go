@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"dspyagent.io/orchestrator/internal/backend"
@@ -23,19 +22,16 @@ const (
 	// maxReply bounds a reply: two streams of at most 1 MiB, six bytes per escaped one, and the rest.
 	maxReply = 13 << 20
 	// replyGrace is what a runner gets beyond a task's own timeout to stop it and answer.
-	replyGrace   = 10 * time.Second
-	defaultPause = time.Second // after a 429 without Retry-After
-	maxPause     = time.Minute
-	// maxMessage bounds what is kept of a runner's sentence, which may quote the task; every listing shows it.
-	maxMessage = 1 << 10
+	replyGrace = 10 * time.Second
 	// fencingVariable tells the command its attempt's token, for what it writes to elsewhere.
 	fencingVariable = "DSPY_FENCING_TOKEN"
 )
 
-// errBusy is a runner's 429; after is when it wants to be asked again.
-type errBusy struct{ after time.Duration }
-
-func (e *errBusy) Error() string { return fmt.Sprintf("the runner is full for %v", e.after) }
+// The codes of the faults that are a runner's own.
+const (
+	codeLost  = "RunnerLost"
+	codeFault = "RunnerFault"
+)
 
 // execRequest is the body of POST /v1/exec.
 type execRequest struct {
@@ -45,11 +41,22 @@ type execRequest struct {
 	Stdin            string            `json:"stdin,omitempty"`
 	TimeoutMS        int64             `json:"timeout_ms"`
 	OutputLimitBytes int64             `json:"output_limit_bytes"`
+	Workspace        string            `json:"workspace,omitempty"`
 }
 
 // info is what the pool uses of the reply of GET /v1/info.
 type info struct {
-	MaxConcurrent int `json:"max_concurrent"`
+	MaxConcurrent int         `json:"max_concurrent"`
+	Running       int         `json:"running"`
+	Waiting       int         `json:"waiting"`
+	Pressure      float64     `json:"pressure"`
+	Stopping      bool        `json:"stopping"`
+	Workspaces    []workspace `json:"workspaces"` // nil for a runner that does not tell
+}
+
+// workspace is one that a runner holds.
+type workspace struct {
+	SHA256 string `json:"sha256"`
 }
 
 // client speaks to any runner; which one is an argument.
@@ -58,7 +65,7 @@ type client struct {
 	token string
 }
 
-// exec runs a task on one runner. Errors: *errBusy, *backend.Rejected, *backend.Fault.
+// exec runs a task on one runner. Errors: *errLater, *backend.Rejected, *backend.Fault.
 func (c *client) exec(ctx context.Context, base string, a backend.Attempt) (*queue.Result, error) {
 	task := a.Task
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(task.Spec.TimeoutMS)*time.Millisecond+replyGrace)
@@ -82,7 +89,7 @@ func (c *client) exec(ctx context.Context, base string, a backend.Attempt) (*que
 	telemetry.Propagate(req.Header, task.Traceparent)
 	status, header, reply, err := c.do(req)
 	if err != nil {
-		return nil, &backend.Fault{Code: "RunnerLost", Message: "the runner stopped answering during the attempt", Cause: err}
+		return nil, unsent(err, "the runner stopped answering during the attempt")
 	}
 	return interpret(status, header, reply, task.Spec.Noop)
 }
@@ -95,6 +102,7 @@ func execBody(a backend.Attempt) execRequest {
 	return execRequest{
 		Argv: spec.Argv, Cwd: spec.Cwd, Env: env, Stdin: spec.Stdin,
 		TimeoutMS: spec.TimeoutMS, OutputLimitBytes: spec.OutputLimitBytes,
+		Workspace: spec.Workspace,
 	}
 }
 
@@ -109,6 +117,9 @@ func (c *client) info(ctx context.Context, base string) (info, error) {
 	status, _, reply, err := c.do(req)
 	if err != nil {
 		return out, err
+	}
+	if code, _ := complaint(reply); status == http.StatusServiceUnavailable && code == "Stopping" {
+		return info{Stopping: true}, nil
 	}
 	if status != http.StatusOK {
 		return out, fmt.Errorf("GET /v1/info answered %d", status)
@@ -130,64 +141,4 @@ func (c *client) do(req *http.Request) (status int, header http.Header, body []b
 		err = fmt.Errorf("the reply is longer than %d bytes", maxReply)
 	}
 	return resp.StatusCode, resp.Header, body, err
-}
-
-// interpret tells the task's own end from faults of the infrastructure.
-func interpret(status int, header http.Header, body []byte, noop bool) (*queue.Result, error) {
-	switch {
-	case status == http.StatusOK && noop:
-		return nil, nil
-	case status == http.StatusOK:
-		return result(body)
-	case status == http.StatusTooManyRequests:
-		return nil, &errBusy{retryAfter(header)}
-	case status >= 400 && status < 500 && status != http.StatusUnauthorized && status != http.StatusRequestTimeout:
-		return nil, rejection(status, body)
-	}
-	return nil, &backend.Fault{
-		Code: "RunnerFault", Message: fmt.Sprintf("the runner answered with status %d", status),
-		Cause: fmt.Errorf("status %d: %.200q", status, body),
-	}
-}
-
-func result(body []byte) (*queue.Result, error) {
-	var out queue.Result
-	err := json.Unmarshal(body, &out)
-	if err == nil && out.Reason == "" {
-		err = errors.New("no reason in the reply")
-	}
-	if err != nil {
-		return nil, &backend.Fault{Code: "RunnerFault", Message: "the runner's reply cannot be read", Cause: err}
-	}
-	// Nobody asked for it here: the runner was stopped under the command.
-	if out.Reason == "Cancelled" {
-		return nil, &backend.Fault{
-			Code: "RunnerLost", Message: "the runner was stopped during the attempt",
-			Cause: errors.New("the runner reported the command as cancelled"),
-		}
-	}
-	return &out, nil
-}
-
-func rejection(status int, body []byte) *backend.Rejected {
-	var reply struct {
-		Error queue.Fault `json:"error"`
-	}
-	if err := json.Unmarshal(body, &reply); err != nil || reply.Error.Code == "" {
-		return &backend.Rejected{Code: "RunnerRefused", Message: fmt.Sprintf("the runner refused the task with status %d", status)}
-	}
-	return &backend.Rejected{Code: cut(reply.Error.Code), Message: cut(reply.Error.Message)}
-}
-
-// cut shortens a text of a runner, between two characters.
-func cut(text string) string {
-	return strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")
-}
-
-func retryAfter(header http.Header) time.Duration {
-	seconds, err := strconv.ParseFloat(header.Get("Retry-After"), 64)
-	if err != nil || seconds < 0 {
-		return defaultPause
-	}
-	return min(time.Duration(seconds*float64(time.Second)), maxPause)
 }

@@ -2,56 +2,74 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
 	"dspyagent.io/orchestrator/internal/backend"
 )
 
-// acquire takes a place on a runner, waiting for one in turn.
-func (p *Pool) acquire(ctx context.Context) (*endpoint, error) {
+// minSpeed is what a machine is taken to have left under the highest pressure.
+const minSpeed = 0.05
+
+// errClosed answers those who wait when the pool is closed.
+var errClosed = &backend.Fault{
+	Code: "Stopping", Message: "the orchestrator stopped before a runner was free", Cause: context.Canceled,
+}
+
+// place is one request's on a runner.
+type place struct {
+	endpoint *endpoint
+	trial    *time.Timer // for a breaker's probe: until which it has proved itself
+}
+
+// want is what a task asks of a place.
+type want struct {
+	task      string
+	workspace string    // empty for none
+	avoid     string    // URL of the runner of the task's last fault
+	until     time.Time // before it, wait for a runner that holds the workspace rather than copy it to another
+}
+
+// waiter is a task in line.
+type waiter struct {
+	want
+	turn chan *place // nil for a pool that was closed
+}
+
+// acquire takes a place on a runner, waiting for one in turn. Only a task whose place must be on certain
+// runners lets those behind it pass.
+func (p *Pool) acquire(ctx context.Context, w want) (*place, error) {
 	p.mu.Lock()
-	if len(p.waiting) == 0 {
-		if e := p.pick(); e != nil {
-			e.inFlight++
-			p.mu.Unlock()
-			return e, nil
-		}
+	if p.closed {
+		p.mu.Unlock()
+		return nil, errClosed
 	}
-	turn := make(chan *endpoint, 1)
-	p.waiting = append(p.waiting, turn)
+	me := &waiter{want: w, turn: make(chan *place, 1)}
+	if patience := p.patience(w.workspace); patience > 0 {
+		me.until = time.Now().Add(patience)
+		defer time.AfterFunc(patience, p.regrant).Stop()
+	}
+	p.waiting = append(p.waiting, me)
+	p.grant()
 	p.mu.Unlock()
 	select {
-	case e := <-turn:
-		return e, nil
+	case pl := <-me.turn:
+		if pl == nil {
+			return nil, errClosed
+		}
+		return pl, nil
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := slices.Index(p.waiting, turn); i >= 0 {
+	if i := slices.Index(p.waiting, me); i >= 0 {
 		p.waiting = slices.Delete(p.waiting, i, i+1)
-	} else {
-		// It was our turn in the same moment: pass the runner on.
-		p.free(<-turn)
+	} else if pl := <-me.turn; pl != nil {
+		// It was our turn in the same moment: pass the place on.
+		p.record(pl, unclear)
+		p.free(pl.endpoint)
 	}
 	return nil, context.Cause(ctx)
-}
-
-func (p *Pool) release(e *endpoint, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var busy *errBusy
-	var fault *backend.Fault
-	switch {
-	case errors.As(err, &busy):
-		e.coolUntil = time.Now().Add(busy.after)
-		time.AfterFunc(busy.after, p.regrant)
-	case errors.As(err, &fault) && fault.Code == "RunnerLost" && !errors.Is(err, context.Canceled):
-		// Not trusted again until a check passes; the other requests may still end well.
-		e.healthy = false
-	}
-	p.free(e)
 }
 
 // free takes a request off a runner: for the next one, or for good where that was the last of a runner that is gone.
@@ -59,6 +77,9 @@ func (p *Pool) free(e *endpoint) {
 	e.inFlight--
 	p.forget()
 	p.grant()
+	if p.closed && p.inFlight() == 0 {
+		p.idle()
+	}
 }
 
 // forget drops the runners that are gone and have nothing in flight.
@@ -80,24 +101,62 @@ func (p *Pool) regrant() {
 
 // grant serves those who wait, while there are runners.
 func (p *Pool) grant() {
-	for len(p.waiting) > 0 {
-		e := p.pick()
-		if e == nil {
-			return
+	now, full := time.Now(), false
+	p.waiting = slices.DeleteFunc(p.waiting, func(w *waiter) bool {
+		if full = full || !p.anyAvailable(now); full {
+			return false
 		}
+		e := p.pick(w.want, now)
+		if e == nil {
+			return false
+		}
+		pl := &place{endpoint: e}
 		e.inFlight++
-		p.waiting[0] <- e
-		p.waiting = p.waiting[1:]
-	}
+		p.enter(pl)
+		w.turn <- pl
+		return true
+	})
 }
 
-func (p *Pool) pick() *endpoint {
+func (p *Pool) anyAvailable(now time.Time) bool {
+	return slices.ContainsFunc(p.endpoints, func(e *endpoint) bool { return e.available(now) })
+}
+
+// pick is the runner that is best for a task now; nil means that it is to wait.
+func (p *Pool) pick(w want, now time.Time) *endpoint {
 	var best *endpoint
-	now := time.Now()
 	for _, e := range p.endpoints {
-		if e.available(now) && (best == nil || e.inFlight < best.inFlight) {
+		if e.available(now) && (best == nil || w.better(e, best)) {
 			best = e
 		}
 	}
+	if best != nil && w.workspace != "" && !best.holds(w.workspace) && now.Before(w.until) && p.heldElsewhere(w) {
+		return nil
+	}
 	return best
+}
+
+// better compares two runners: one that did not fail the task, then one that holds its workspace, then the less loaded.
+func (w want) better(a, b *endpoint) bool {
+	if x, y := a.url != w.avoid, b.url != w.avoid; x != y {
+		return x
+	}
+	if x, y := a.holds(w.workspace), b.holds(w.workspace); x != y {
+		return x
+	}
+	return a.load() < b.load()
+}
+
+// heldElsewhere says whether a runner that has no room now holds the workspace and is worth waiting for.
+func (p *Pool) heldElsewhere(w want) bool {
+	return slices.ContainsFunc(p.endpoints, func(e *endpoint) bool {
+		return e.trusted() && e.admits() && e.url != w.avoid && e.holds(w.workspace)
+	})
+}
+
+func (p *Pool) inFlight() (n int) {
+	for _, e := range p.endpoints {
+		n += e.inFlight
+	}
+	return n
 }
