@@ -88,7 +88,7 @@ var everybody = people{
 	token: {Name: "root", Admin: true}, "ann": {Name: "ann", Tenant: "team-a"}, "nobody": {Name: "nobody"},
 }
 
-func newAPI(t *testing.T, o httpapi.Options) *httpapi.API {
+func newAPI(t testing.TB, o httpapi.Options) *httpapi.API {
 	t.Helper()
 	o.Auth, o.Log = everybody, slog.New(slog.DiscardHandler)
 	if o.Canceller == nil {
