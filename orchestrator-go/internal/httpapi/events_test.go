@@ -95,7 +95,6 @@ func (s *screen) Header() http.Header              { return s.header }
 func (s *screen) WriteHeader(code int)             { s.code = code }
 func (s *screen) Write(p []byte) (int, error)      { return s.into.Write(p) }
 func (s *screen) Flush()                           {}
-func (s *screen) SetReadDeadline(time.Time) error  { return nil }
 func (s *screen) SetWriteDeadline(time.Time) error { return nil }
 
 type event struct{ name, id, data string }

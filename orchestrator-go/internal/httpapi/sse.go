@@ -37,10 +37,6 @@ func (s *sse) event(name, id string, data any) error {
 func (s *sse) comment(text string) error { return s.send(": %s\n\n", text) }
 
 func (s *sse) send(format string, v ...any) error {
-	// The server's limits are for requests that come and go: this one's reading is over, and its writing is timed here.
-	if err := s.ctrl.SetReadDeadline(time.Time{}); err != nil {
-		return fmt.Errorf("a stream's deadline: %w", err)
-	}
 	if err := s.ctrl.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
 		return fmt.Errorf("a stream's deadline: %w", err)
 	}
