@@ -50,6 +50,7 @@ type Backend struct {
 	control control
 	watcher *watcher
 	metrics *metrics
+	idle    func() // closes connections
 	log     *slog.Logger
 }
 
@@ -70,22 +71,21 @@ func New(opt Options, log *slog.Logger) (*Backend, error) {
 			return nil, fmt.Errorf("the spool %q is not a folder that can be reached (%w)", opt.Spool, err)
 		}
 	}
-	var c control = newCLI(opt)
-	if opt.URL != "" {
-		r, err := newREST(opt)
-		if err != nil {
-			return nil, err
-		}
-		c = r
+	if opt.URL == "" {
+		return assemble(opt, newCLI(opt), func() {}, log), nil
 	}
-	return assemble(opt, c, log), nil
+	r, err := newREST(opt)
+	if err != nil {
+		return nil, err
+	}
+	return assemble(opt, r, r.http.CloseIdleConnections, log), nil
 }
 
-func assemble(opt Options, c control, log *slog.Logger) *Backend {
+func assemble(opt Options, c control, idle func(), log *slog.Logger) *Backend {
 	log = log.With("component", "slurm")
 	m := newMetrics(opt.Metrics)
 	c = &measured{control: c, metrics: m}
-	return &Backend{opt: opt, control: c, metrics: m, log: log, watcher: newWatcher(c, opt.PollEvery, m, log)}
+	return &Backend{opt: opt, control: c, metrics: m, idle: idle, log: log, watcher: newWatcher(c, opt.PollEvery, m, log)}
 }
 
 func (o Options) withDefaults() Options {
@@ -101,7 +101,10 @@ func (o Options) withDefaults() Options {
 }
 
 // Close ends what runs in the background. Jobs go on.
-func (b *Backend) Close() { b.watcher.close() }
+func (b *Backend) Close() {
+	b.watcher.close()
+	b.idle()
+}
 
 // Run runs a task as a Slurm job: the one that there is of it, else a new one. It calls a.Started when the job
 // begins to run; until then it waits in Slurm's queue, at no cost.

@@ -167,7 +167,7 @@ func (c *cli) cancel(ctx context.Context, id int64) error {
 }
 
 func (c *cli) past(ctx context.Context, name string) ([]job, error) {
-	out, err := c.run(ctx, nil, nil, "sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", "--array",
+	out, err := c.run(ctx, nil, nil, "sacct", "--noheader", "--parsable2", "--allocations", "--duplicates",
 		"--name="+name, "--starttime=now-30days", "--format="+strings.Join(accountFields, ","))
 	if err != nil {
 		if noAccounting(err) {

@@ -162,6 +162,13 @@ func minutes(spec queue.Spec, chosen queue.Slurm) int64 {
 // orchestrator's own gets into it.
 func environment(a backend.Attempt, folder, cwd string) []string {
 	env := []string{"PATH=" + defaultPath}
+	// sbatch tells a job what it asked for, slurmrestd does not; srun inside the job goes by it.
+	if o := a.Task.Spec.Slurm; o != nil && o.CPUsPerTask > 0 {
+		env = append(env, "SLURM_CPUS_PER_TASK="+strconv.Itoa(o.CPUsPerTask))
+	}
+	if o := a.Task.Spec.Slurm; o != nil && o.TasksPerNode > 0 {
+		env = append(env, "SLURM_NTASKS_PER_NODE="+strconv.Itoa(o.TasksPerNode))
+	}
 	for name, value := range a.Task.Spec.Env {
 		env = append(env, name+"="+value)
 	}

@@ -215,7 +215,10 @@ func (c *Cluster) Command(name string, args ...string) (string, error) {
 
 // Stop ends the jobs and the daemons and removes the folder.
 func (c *Cluster) Stop() {
-	if c.controller != nil && c.slurmd.alive() && c.controller.alive() {
+	if c.controller.alive() && !c.slurmd.alive() {
+		_ = c.StartNode() // which ends the jobs that it finds left over
+	}
+	if c.controller.alive() {
 		_, _ = c.Command("scancel", "--full", "--signal=KILL", "--state=RUNNING")
 		_, _ = c.Command("scancel", "--quiet", "--state=PENDING")
 		_ = c.until("the jobs are gone", func() bool {
@@ -235,7 +238,7 @@ func (c *Cluster) Logs() string {
 	for _, name := range []string{"slurmctld", "slurmd", "slurmrestd"} {
 		data, err := os.ReadFile(filepath.Join(c.Dir, name+".log"))
 		if err == nil {
-			fmt.Fprintf(&text, "%s:\n%s\n", name, data[max(len(data)-3000, 0):])
+			fmt.Fprintf(&text, "%s:\n%s\n", name, data[max(len(data)-2000, 0):])
 		}
 	}
 	return text.String()
