@@ -86,7 +86,7 @@ func (v *Vegas) decide(now time.Time, s summary) {
 	case !now.Before(v.nextDip):
 		v.nextDip = now.Add(v.opt.ProbeEvery)
 		v.try(now, s, dip, dipShare*v.knee(s))
-	case waiting < aim && !now.Before(v.nextRise):
+	case !now.Before(v.nextRise):
 		v.rise(now, s)
 	}
 }

@@ -15,7 +15,7 @@ type kind int
 const (
 	reduction kind = iota // too many seemed to wait
 	dip                   // the baseline is to be measured below the knee; to be undone
-	rise                  // too few seemed to wait
+	rise                  // not too many seemed to wait
 )
 
 // trial is a change of the limit of which the next window tells whether it was right. By
@@ -46,24 +46,35 @@ func (v *Vegas) try(now time.Time, s summary, why kind, to float64) {
 // conclude reads a trial's outcome.
 func (v *Vegas) conclude(now time.Time, s summary) {
 	t := v.trial
+	if !s.full {
+		// Too little was there to do: the outcome says nothing.
+		v.trial = nil
+		if t.kind != reduction {
+			v.move(t.limit)
+		}
+		return
+	}
 	change := (s.latency - t.last.latency) * t.last.rate
 	more := s.inFlight - t.last.inFlight
 	switch t.kind {
 	case reduction:
-		v.trial = nil
-		if change <= more/2 {
-			v.baseline = min(v.baseline, s.latency)
+		if change > more/2 {
+			// Nothing seems to have waited, so the baseline was too low.
+			v.baseline = s.latency
+			v.deepen(now, s)
 			return
 		}
-		// Nothing had waited: the baseline was too low.
-		v.baseline = s.latency
-		v.move(min(t.limit, v.knee(t.from)+target(t.limit)))
+		v.trial = nil
+		v.baseline = min(v.baseline, s.latency)
 	case dip:
 		v.concludeDip(now, s, change <= (more-v.waiting(t.last))/2)
 	case rise:
 		v.trial = nil
 		if change < more/2 {
-			v.baseline += v.opt.Smoothing * (t.last.latency - v.baseline)
+			if v.waiting(t.last) > target(t.limit) {
+				// As many as wanted seemed to wait, and none did.
+				v.baseline += v.opt.Smoothing * (t.last.latency - v.baseline)
+			}
 			v.rise(now, s)
 			return
 		}
@@ -72,24 +83,38 @@ func (v *Vegas) conclude(now time.Time, s summary) {
 	}
 }
 
+// deepen goes on to measure the baseline below what is in flight now.
+func (v *Vegas) deepen(now time.Time, s summary) {
+	t := v.trial
+	t.kind, t.last = dip, s
+	before := v.limit
+	if v.move(dipShare * s.inFlight); int(v.limit) == int(before) {
+		v.settling = false
+		v.endDip(now)
+	}
+}
+
 // concludeDip takes the latency for the baseline, unless it fell by so much that even this
 // limit may be above the knee.
 func (v *Vegas) concludeDip(now time.Time, s summary, lower bool) {
 	t := v.trial
-	if lower {
-		t.lower, t.last = true, s
+	switch {
+	case lower:
+		t.lower = true
 		v.baseline = min(v.baseline, s.latency)
-		before := v.limit
-		if v.move(dipShare * s.inFlight); int(v.limit) < int(before) {
-			return
-		}
-	}
-	v.trial = nil
-	if t.lower {
+		v.deepen(now, s)
+		return
+	case t.lower:
 		v.baseline = s.latency
-	} else {
+	default:
 		v.baseline += v.opt.Smoothing * (s.latency - v.baseline)
 	}
+	v.endDip(now)
+}
+
+func (v *Vegas) endDip(now time.Time) {
+	t := v.trial
+	v.trial = nil
 	v.move(min(t.limit, v.knee(t.from)+target(t.limit)))
 	v.nextDip = now.Add(max(v.opt.ProbeEvery, probeCost*now.Sub(t.begun)))
 }

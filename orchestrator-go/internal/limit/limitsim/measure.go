@@ -63,6 +63,9 @@ func (b Best) Good(f Figures) bool {
 // bestShare: of all limits whose goodput is within this share of the highest, the smallest is the best.
 const bestShare = 0.98
 
+// services are how many a fixed limit's run lasts at least, so that chance does not pick the best.
+const services = 10_000
+
 // FindBest sweeps fixed limits on the server as the step leaves it.
 func FindBest(server Server, step Step, seed uint64) Best {
 	var tried []Best
@@ -70,17 +73,23 @@ func FindBest(server Server, step Step, seed uint64) Best {
 	// The network's share lifts the knee above the number of servers.
 	most := int(3*float64(step.Servers)*(1+float64(server.Network)/float64(server.Mean))) + 4
 	for n := 1; n <= most; n += max(1, n/25) {
-		fixed, err := limit.NewFixed(n)
-		if err != nil {
-			panic(err) // n is at least 1
-		}
-		const warm = 5 * time.Second
-		length := warm + max(20*time.Second, 200*server.Mean)
-		trace := Run(fixed, Scenario{Server: server, Steps: []Step{{Servers: step.Servers, Slowdown: step.Slowdown}}, Length: length, Seed: seed}, nil)
-		b := Best{n, trace.Between(warm, length)}
+		b := Fixed(n, server, step, seed)
 		tried, highest = append(tried, b), max(highest, b.Goodput)
 	}
 	return tried[slices.IndexFunc(tried, func(b Best) bool { return b.Goodput >= bestShare*highest })]
+}
+
+// Fixed is what a fixed limit yields on the server as the step leaves it.
+func Fixed(n int, server Server, step Step, seed uint64) Best {
+	fixed, err := limit.NewFixed(n)
+	if err != nil {
+		panic(err)
+	}
+	const warm = 5 * time.Second
+	length := warm + max(20*time.Second, services*server.Mean/time.Duration(step.Servers))
+	now := Step{Servers: step.Servers, Slowdown: step.Slowdown}
+	trace := Run(fixed, Scenario{Server: server, Steps: []Step{now}, Length: length, Seed: seed}, nil)
+	return Best{n, trace.Between(warm, length)}
 }
 
 // settleWindow is how long a limiter has to be good for a start.
