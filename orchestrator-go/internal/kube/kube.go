@@ -3,9 +3,11 @@ package kube
 
 import (
 	"fmt"
+	"log/slog"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 )
 
 // InCluster is a client with the rights of the pod's service account. It does not reach out: an apiserver
@@ -22,3 +24,7 @@ func InCluster() (kubernetes.Interface, error) {
 	}
 	return client, nil
 }
+
+// LogTo sends what Kubernetes' libraries log by themselves to log; without it, it goes to standard error in a
+// format of their own. To be called once, before they are used.
+func LogTo(log *slog.Logger) { klog.SetSlogLogger(log.With("component", "kubernetes")) }

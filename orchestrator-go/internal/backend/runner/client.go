@@ -46,17 +46,14 @@ type execRequest struct {
 
 // info is what the pool uses of the reply of GET /v1/info.
 type info struct {
-	MaxConcurrent int         `json:"max_concurrent"`
-	Running       int         `json:"running"`
-	Waiting       int         `json:"waiting"`
-	Pressure      float64     `json:"pressure"`
-	Stopping      bool        `json:"stopping"`
-	Workspaces    []workspace `json:"workspaces"` // nil for a runner that does not tell
-}
-
-// workspace is one that a runner holds.
-type workspace struct {
-	SHA256 string `json:"sha256"`
+	MaxConcurrent int     `json:"max_concurrent"`
+	Running       int     `json:"running"`
+	Waiting       int     `json:"waiting"`
+	Pressure      float64 `json:"pressure"`
+	Stopping      bool    `json:"stopping"`
+	// Workspaces are those used last; nil for a runner that does not tell. WorkspacesHeld counts all.
+	Workspaces     []string `json:"workspaces"`
+	WorkspacesHeld int      `json:"workspaces_held"`
 }
 
 // client speaks to any runner; which one is an argument.

@@ -17,12 +17,14 @@ type endpoint struct {
 	asked    bool // a check was sent, ever
 	checking bool // a check is under way
 	// failing is when the first check was sent of those that failed in a row; zero for none.
-	failing   time.Time
-	limit     int // requests it takes at once, 0 for unknown
-	inFlight  int
-	others    int     // requests of others, at the last check
-	pressure  float64 // 0 for none to 1 for a machine that does nothing but wait, at the last check
-	coolUntil time.Time
+	failing  time.Time
+	limit    int // requests it takes at once, 0 for unknown
+	inFlight int
+	others   int     // requests of others, at the last check
+	pressure float64 // at the last check: 0 for none to 1 for a machine that is saturated, or more
+
+	coolUntil    time.Time // it was full
+	crowdedUntil time.Time // it had no room for another workspace
 
 	breaker circuitbreaker.CircuitBreaker[any]
 	probe   *place // the one that a half-open breaker let through
@@ -50,6 +52,11 @@ func (e *endpoint) available(now time.Time) bool {
 	return e.trusted() && !now.Before(e.coolUntil) && (e.limit == 0 || e.inFlight < e.limit) && e.admits()
 }
 
+// takes says whether e is available to a task that wants the workspace.
+func (e *endpoint) takes(workspace string, now time.Time) bool {
+	return e.available(now) && (workspace == "" || e.holds(workspace) || !now.Before(e.crowdedUntil))
+}
+
 // load is what one more request would meet: those before it, over the speed that pressure leaves the machine.
 func (e *endpoint) load() float64 {
 	return float64(e.inFlight+e.others+1) / max(1-e.pressure, minSpeed)
@@ -61,19 +68,20 @@ func (e *endpoint) passed(sent time.Time, i info) {
 		e.ctx, e.lose = context.WithCancel(context.Background())
 	}
 	e.healthy, e.stopping, e.failing = !i.Stopping, i.Stopping, time.Time{}
-	e.limit, e.pressure = i.MaxConcurrent, min(max(i.Pressure, 0), 1)
+	e.limit, e.pressure = i.MaxConcurrent, max(i.Pressure, 0)
 	e.others = max(i.Running+i.Waiting-e.inFlight, 0)
 	if i.Workspaces == nil {
 		return
 	}
 	held := map[string]time.Time{}
 	for sha, at := range e.held {
-		if at.After(sent) { // the runner did not know it yet
+		// The runner did not know it yet, or did not name all.
+		if at.After(sent) || i.WorkspacesHeld > len(i.Workspaces) {
 			held[sha] = at
 		}
 	}
-	for _, w := range i.Workspaces {
-		held[w.SHA256] = sent
+	for _, sha := range i.Workspaces {
+		held[sha] = sent
 	}
 	e.held = held
 }

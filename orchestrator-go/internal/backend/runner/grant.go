@@ -126,7 +126,7 @@ func (p *Pool) anyAvailable(now time.Time) bool {
 func (p *Pool) pick(w want, now time.Time) *endpoint {
 	var best *endpoint
 	for _, e := range p.endpoints {
-		if e.available(now) && (best == nil || w.better(e, best)) {
+		if e.takes(w.workspace, now) && (best == nil || w.better(e, best)) {
 			best = e
 		}
 	}

@@ -23,6 +23,8 @@ const (
 	maxCopied  = 10_000
 	// maxUnknown is how often a runner may drop a task's workspace before it can begin, in one attempt.
 	maxUnknown = 3
+	// crowdedPause is between two attempts to send a workspace to a runner that has no room for one.
+	crowdedPause = 5 * time.Second
 )
 
 // Options are the settings of a Pool. Zero durations stand for the defaults that NewPool names.
@@ -203,6 +205,9 @@ func (p *Pool) postpone(e *endpoint, why *errLater, workspace string) verdict {
 	case why.unreachable:
 		e.healthy = false // until a check passes
 		return unclear
+	case why.crowded:
+		e.crowdedUntil = time.Now().Add(crowdedPause)
+		time.AfterFunc(crowdedPause, p.regrant)
 	default:
 		e.coolUntil = time.Now().Add(why.after)
 		time.AfterFunc(why.after, p.regrant)

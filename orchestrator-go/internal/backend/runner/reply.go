@@ -27,6 +27,7 @@ type errLater struct {
 	stopping    bool          // it begins nothing any more
 	unreachable bool          // there was no connection
 	forgotten   bool          // it does not hold the workspace any more
+	crowded     bool          // all workspaces that it holds are in use, and there is no room for another
 	cause       error
 }
 
@@ -38,6 +39,8 @@ func (e *errLater) Error() string {
 		return fmt.Sprintf("no connection to the runner: %v", e.cause)
 	case e.forgotten:
 		return "the runner does not hold the workspace any more"
+	case e.crowded:
+		return "the runner has no room for the workspace now"
 	}
 	return fmt.Sprintf("the runner is full for %v", e.after)
 }
@@ -66,7 +69,8 @@ func refusal(status int, header http.Header, body []byte) error {
 		return &errLater{forgotten: true}
 	case code == "DigestMismatch":
 		return unavailable(fmt.Errorf("the archive is not what its name says: %s", message))
-	case status >= 400 && status < 500 && status != http.StatusUnauthorized && status != http.StatusRequestTimeout:
+	case status >= 400 && status < 500 && status != http.StatusUnauthorized && status != http.StatusRequestTimeout,
+		status == http.StatusInsufficientStorage: // no room for a fork of the workspace, ever
 		if code == "" {
 			code, message = "RunnerRefused", fmt.Sprintf("the runner refused the task with status %d", status)
 		}

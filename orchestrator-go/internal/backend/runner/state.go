@@ -35,7 +35,7 @@ func (p *Pool) Capacity() (n int) {
 }
 
 // Pressure is the mean pressure on the healthy runners, weighted by what they take at once: 0 for none, or no
-// runner, to 1.
+// runner, to 1 for machines that are saturated; more where a machine's kernel does not tell.
 func (p *Pool) Pressure() float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

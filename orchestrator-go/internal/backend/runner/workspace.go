@@ -159,5 +159,8 @@ func (c *client) put(ctx context.Context, base, workspace string, content io.Rea
 	if status/100 == 2 {
 		return nil
 	}
+	if status == http.StatusInsufficientStorage {
+		return &errLater{crowded: true}
+	}
 	return refusal(status, header, reply)
 }

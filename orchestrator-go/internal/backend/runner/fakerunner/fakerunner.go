@@ -3,6 +3,7 @@
 package fakerunner
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -33,18 +34,27 @@ type Runner struct {
 	headers  []http.Header
 	hung     bool
 	silent   bool
+	stopping bool
 	checks   int
+	pressure float64
+	others   int
+	held     map[string]bool
+	uploads  map[string]int // by workspace, begun
+	gate     chan struct{}  // where not nil, uploads end when it is closed
+	sending  chan struct{}  // one per upload that began
 }
 
 // Answer replaces the fake's answer to one request; zero fields leave it alone.
 type Answer struct {
 	Status     int
 	RetryAfter string
-	Drop       bool // close the connection without an answer
+	Drop       bool   // close the connection without an answer
+	Code       string // of the error; empty for Scripted
 }
 
 type request struct {
 	Argv      []string          `json:"argv"`
+	Workspace string            `json:"workspace"`
 	Env       map[string]string `json:"env"`
 	Stdin     string            `json:"stdin"`
 	TimeoutMS int64             `json:"timeout_ms"`
@@ -55,11 +65,13 @@ func Start(t testing.TB, limit int) *Runner {
 	r := &Runner{
 		runs: map[string]int{}, limit: limit,
 		ceased: make(chan string, 1024), admitted: make(chan struct{}, 1024),
+		held: map[string]bool{}, uploads: map[string]int{}, sending: make(chan struct{}, 1024),
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/info", r.info)
 	mux.HandleFunc("POST /v1/noop", r.serve)
 	mux.HandleFunc("POST /v1/exec", r.serve)
+	mux.HandleFunc("PUT /v1/workspaces/{sha256}", r.receive)
 	r.Server = httptest.NewServer(authenticated(mux))
 	t.Cleanup(r.Close)
 	return r
@@ -138,6 +150,7 @@ func (r *Runner) info(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	r.checks++
 	hung, silent := r.hung, r.silent
+	about := r.about()
 	r.mu.Unlock()
 	switch {
 	case silent:
@@ -145,7 +158,7 @@ func (r *Runner) info(w http.ResponseWriter, req *http.Request) {
 	case hung:
 		reply(w, 503, map[string]any{"error": queue.Fault{Code: "Hung", Message: "As the test asked."}})
 	default:
-		reply(w, 200, map[string]any{"max_concurrent": r.limit})
+		reply(w, 200, about)
 	}
 }
 
@@ -157,14 +170,16 @@ func (r *Runner) serve(w http.ResponseWriter, req *http.Request) {
 	}
 	answer := r.admit(req)
 	defer r.leave()
-	switch {
+	switch known := body.Workspace == "" || r.Holds(body.Workspace); {
 	case answer.Drop:
 		panic(http.ErrAbortHandler)
 	case answer.Status != 0:
 		w.Header().Set("Retry-After", answer.RetryAfter)
-		reply(w, answer.Status, map[string]any{"error": queue.Fault{Code: "Scripted", Message: "As the test asked."}})
+		reply(w, answer.Status, map[string]any{"error": queue.Fault{Code: cmp.Or(answer.Code, "Scripted"), Message: "As the test asked."}})
 	case strings.HasSuffix(req.URL.Path, "/noop"):
 		reply(w, 200, struct{}{})
+	case !known:
+		reply(w, 404, map[string]any{"error": queue.Fault{Code: "WorkspaceUnknown", Message: "Send the workspace."}})
 	default:
 		r.play(w, req, body)
 	}
@@ -174,6 +189,9 @@ func (r *Runner) admit(req *http.Request) Answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.active++
+	if r.stopping {
+		return Answer{Status: 503, Code: "Stopping"}
+	}
 	if r.active > r.limit {
 		return Answer{Status: 429, RetryAfter: "0.01"}
 	}

@@ -1,0 +1,119 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"dspyagent.io/orchestrator/internal/backend"
+	"dspyagent.io/orchestrator/internal/backend/runner"
+	"dspyagent.io/orchestrator/internal/backend/runner/fakerunner"
+	"dspyagent.io/orchestrator/internal/queue/queuetest"
+)
+
+func TestAFullOrStoppingRunnerCostsNoAttempt(t *testing.T) {
+	stopping, other := fakerunner.Start(t, 4), fakerunner.Start(t, 4)
+	pool := withBlobs(t, nil, stopping, other)
+	ctx := bounded(t)
+	long := make(chan error, 1)
+	go func() {
+		_, err := pool.Run(ctx, attempt("long", "/bin/sleep", "1"))
+		long <- err
+	}()
+	<-stopping.Admitted()
+	stopping.Stop()
+	for range 8 {
+		if _, err := pool.Run(ctx, attempt("next")); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-long; err != nil || stopping.Runs()["next"] != 0 {
+		t.Errorf("what ran at the stop: %v; %d later tasks ran there", err, stopping.Runs()["next"])
+	}
+	queuetest.Eventually(t, 10*time.Second, "the pool knows", func() bool { n, _ := pool.Healthy(); return n == 1 })
+}
+
+func TestARunnerThatIsNotThereCostsNoAttempt(t *testing.T) {
+	dead, other := fakerunner.Start(t, 4), fakerunner.Start(t, 4)
+	dead.Config.SetKeepAlivesEnabled(false) // so that no request meets a connection that is just being closed
+	pool := withBlobs(t, nil, dead, other)
+	dead.Close()
+	for range 8 {
+		if _, err := pool.Run(bounded(t), attempt("t")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestPressureIsTold(t *testing.T) {
+	told := make(chan float64, 1024)
+	fake := fakerunner.Start(t, 4)
+	fake.Press(0.25, 3)
+	pool := startWith(t, runner.Options{
+		Targets: []string{fake.URL}, Token: fakerunner.Token, OnPressure: func(p float64) {
+			select {
+			case told <- p:
+			default:
+			}
+		},
+	})
+	if got := <-told; got != 0.25 || pool.Pressure() != 0.25 || pool.Capacity() != 4 {
+		t.Errorf("told %v, pressure %v, capacity %d", got, pool.Pressure(), pool.Capacity())
+	}
+}
+
+func TestCloseWaitsForWhatRunsAndTakesNothingNew(t *testing.T) {
+	fake := fakerunner.Start(t, 1)
+	pool := start(t, fakerunner.Token, fake.URL)
+	results := make(chan error, 2)
+	for _, id := range []string{"running", "waiting"} {
+		go func() {
+			_, err := pool.Run(bounded(t), attempt(id, "/bin/sleep", "0.5"))
+			results <- err
+		}()
+		if id == "running" {
+			<-fake.Admitted()
+		}
+	}
+	if err := pool.Close(bounded(t)); err != nil {
+		t.Error(err)
+	}
+	var stopped int
+	for range 2 {
+		var fault *backend.Fault
+		if err := <-results; errors.As(err, &fault) && fault.Code == "Stopping" {
+			stopped++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if stopped != 1 || len(fake.Runs()) != 1 {
+		t.Errorf("%d were stopped, %d ran", stopped, len(fake.Runs()))
+	}
+	if _, err := pool.Run(bounded(t), attempt("late")); err == nil {
+		t.Error("a closed pool took a task")
+	}
+}
+
+func TestCloseEndsWhatTakesTooLong(t *testing.T) {
+	fake := fakerunner.Start(t, 1)
+	pool := start(t, fakerunner.Token, fake.URL)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := pool.Run(bounded(t), sleeper())
+		ended <- err
+	}()
+	<-fake.Admitted()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := pool.Close(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if err := <-ended; err == nil {
+		t.Error("what ran reported success")
+	}
+	if id := <-fake.Ceased(); id != "sleeper" {
+		t.Errorf("ceased %s", id)
+	}
+}
