@@ -17,6 +17,8 @@ const (
 	// is believed when it was seen for so long; the longer one is for jobs that asked to be requeued.
 	believeEnd     = 400 * time.Millisecond
 	believeRequeue = 3 * time.Second
+	// outageShadow is how long after an outage of slurmctld a cancelled job is taken for its doing.
+	outageShadow = time.Minute
 )
 
 // follower waits for one job's end.
@@ -33,6 +35,8 @@ type follower struct {
 	ranOut    bool        // we ended it for its timeout
 	oddSince  time.Time   // since when its end is another's
 	goneSince time.Time   // since when slurmctld does not know it
+	outage    time.Time   // when slurmctld last did not answer, or had lost a little of what it knew
+	ran       job         // as it was when it was last seen to run
 	trouble   trouble
 }
 
@@ -73,7 +77,7 @@ func (b *Backend) follow(ctx context.Context, p plan, a backend.Attempt, job fou
 // take takes in what one poll said; done says that the job's end is known.
 func (f *follower) take(ctx context.Context, l look) (done bool, err error) {
 	if err := f.trouble.add(l.err); err != nil || l.err != nil {
-		f.trouble.pause = f.b.opt.PollEvery
+		f.trouble.pause, f.outage = f.b.opt.PollEvery, time.Now()
 		return false, err
 	}
 	if l.jobs == nil {
@@ -81,6 +85,7 @@ func (f *follower) take(ctx context.Context, l look) (done bool, err error) {
 	}
 	f.goneSince = time.Time{}
 	f.tally.look(l.jobs)
+	f.compare()
 	f.clock()
 	if stuck(f.tally.last) {
 		f.b.cancelExtra(ctx, f.p, []int64{f.id})
@@ -109,6 +114,27 @@ func (f *follower) believed() bool {
 		enough = believeRequeue
 	}
 	return time.Since(f.oddSince) >= enough
+}
+
+// compare notices that slurmctld went back in time: one that crashed starts from its last saved state, so that what
+// ran waits again, or starts anew, without having been requeued. It then cancels what it finds running twice.
+func (f *follower) compare() {
+	last := f.tally.last
+	if f.p.indices != nil {
+		return
+	}
+	begunAgain := last.state == running && !last.start.Equal(f.ran.start)
+	if f.ran.state == running && last.restarts == f.ran.restarts && (begunAgain || last.state == pending) {
+		f.outage = time.Now()
+	}
+	if last.state == running {
+		f.ran = last
+	}
+}
+
+// afterOutage says that the controller was away shortly before.
+func (f *follower) afterOutage() bool {
+	return !f.outage.IsZero() && time.Since(f.outage) < outageShadow
 }
 
 // clock reports the start, and runs the task's timeout while the job runs. The elements of an array start at

@@ -22,6 +22,8 @@ func (f *follower) end(err error) (*queue.Result, error) {
 	switch {
 	case worst == itsOwn || f.ranOut:
 		return f.result(j)
+	case worst == byPeople && f.afterOutage():
+		return nil, fault("SlurmJobLost", "Slurm cancelled the job after an outage of its own", j)
 	case worst == byPeople:
 		// Somebody with a right to it ended the job: to start it again would be against their will.
 		return nil, &backend.Rejected{Code: "SlurmCancelled", Message: fmt.Sprintf("job %d was cancelled in Slurm (%s)", f.id, j.state)}

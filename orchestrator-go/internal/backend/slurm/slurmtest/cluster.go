@@ -152,8 +152,11 @@ func (c *Cluster) StartController(more ...string) (err error) {
 	})
 }
 
-// KillController ends slurmctld as a crash does.
+// KillController ends slurmctld as a crash does: of the last seconds it has saved nothing.
 func (c *Cluster) KillController() { c.controller.kill() }
+
+// StopController ends slurmctld as a restart does.
+func (c *Cluster) StopController() { c.controller.stop() }
 
 // StartNode starts slurmd.
 func (c *Cluster) StartNode() (err error) {
@@ -161,8 +164,13 @@ func (c *Cluster) StartNode() (err error) {
 	return err
 }
 
-// KillNode ends slurmd as a crash does; its jobs' processes go on.
-func (c *Cluster) KillNode() { c.slurmd.kill() }
+// KillNode ends slurmd and all that runs on its node, as a node's crash does.
+func (c *Cluster) KillNode() {
+	c.slurmd.kill()
+	c.reap(func(command string, environ []byte) bool {
+		return command == "slurmstepd" || bytes.Contains(environ, []byte("\x00SLURM_JOB_ID="))
+	})
+}
 
 // REST starts slurmrestd and returns its address. Its jobs belong to whoever is returned.
 func (c *Cluster) REST() (url, username string, err error) {
@@ -229,6 +237,7 @@ func (c *Cluster) Stop() {
 	for _, d := range []*daemon{c.restd, c.slurmd, c.controller} {
 		d.kill()
 	}
+	c.reap(func(string, []byte) bool { return true })
 	_ = os.RemoveAll(c.Dir)
 }
 

@@ -1,9 +1,11 @@
 package slurmtest
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 )
 
@@ -55,6 +57,31 @@ func (d *daemon) kill() {
 	if d.alive() {
 		_ = d.cmd.Process.Kill()
 		<-d.over
+	}
+}
+
+// stop lets a daemon save its state.
+func (d *daemon) stop() {
+	if d.alive() {
+		_ = d.cmd.Process.Signal(syscall.SIGTERM)
+		<-d.over
+	}
+}
+
+// reap ends what daemons that were killed have left, slurmstepd and jobs: all of it has the path of our configuration,
+// which nothing else has, in its environment.
+func (c *Cluster) reap(which func(command string, environ []byte) bool) {
+	environs, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, path := range environs {
+		environ, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(environ, []byte("SLURM_CONF="+c.Conf+"\x00")) {
+			continue
+		}
+		command, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "comm"))
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err == nil && pid != os.Getpid() && which(string(bytes.TrimSpace(command)), environ) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 	}
 }
 
