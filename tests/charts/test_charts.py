@@ -89,14 +89,14 @@ def undescribed(value: Any, schema: Manifest, definitions: Manifest, path: str) 
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
-def test_only_the_operator_gets_an_api_token(variant: str) -> None:
+def test_only_who_asks_the_api_gets_a_token_for_it(variant: str) -> None:
     mounted = {
         pod["name"]: pod["spec"]["automountServiceAccountToken"]
         for pod in pod_templates(objects(render(*VARIANTS[variant])))
     }
     assert mounted == {
         "dspy-agent-operator": True,
-        "dspy-agent-orchestrator": False,
+        "dspy-agent-orchestrator": True,
         "dspy-agent-runners": False,
         "reddb": False,
     }
@@ -127,10 +127,11 @@ def test_no_rule_is_wider_than_its_words(variant: str) -> None:
 
 
 def test_with_namespaces_given_the_operator_gets_no_right_elsewhere() -> None:
+    """Nor does the orchestrator, which is not to ask whose tokens are."""
     rendered = objects(render(*VARIANTS["overrides"]))
     assert not [each for each in rendered if each["kind"].startswith("ClusterRole")]
     roles = [each["metadata"]["namespace"] for each in rendered if each["kind"] == "Role"]
-    assert sorted(roles) == ["dspy-agent", "team-a", "team-b"]
+    assert sorted(roles) == ["dspy-agent", "dspy-agent", "team-a", "team-b"]
 
 
 def test_names_are_made_in_one_file() -> None:

@@ -17,6 +17,7 @@ from tests.charts.specs import MINIMAL
 from tests.charts.test_charts import VARIANTS
 
 OPERATOR = "system:serviceaccount:dspy-agent:dspy-agent-operator"
+ORCHESTRATOR = "system:serviceaccount:dspy-agent:dspy-agent-orchestrator"
 SERVES = "team-a"
 SECRET_KEY = {"name": "absent", "key": "x"}
 
@@ -85,12 +86,14 @@ def test_the_standard_is_enforced_here(apiserver: Apiserver) -> None:
     assert "restricted" in answer.json()["message"]
 
 
-def may(server: Apiserver, verb: str, resource: str, namespace: str, name: str = "") -> bool:
-    """Whether the operator's ServiceAccount is allowed to do this. `resource` as group/plural[/subresource]."""
+def may(
+    server: Apiserver, verb: str, resource: str, namespace: str, name: str = "", *, who: str = OPERATOR
+) -> bool:
+    """Whether a ServiceAccount is allowed to do this. `resource` as group/plural[/subresource]."""
     group, _, rest = resource.partition("/")
     plural, _, subresource = rest.partition("/")
     attributes = {"verb": verb, "group": group, "resource": plural, "subresource": subresource, "name": name}
-    spec = {"user": OPERATOR, "resourceAttributes": {**attributes, "namespace": namespace}}
+    spec = {"user": who, "resourceAttributes": {**attributes, "namespace": namespace}}
     answer = server.http.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", json={"spec": spec})
     return bool(answer.json()["status"]["allowed"])
 
@@ -142,6 +145,20 @@ def test_the_operator_may_do_nothing_else(apiserver: Apiserver, rights: str) -> 
         assert not may(apiserver, verb, resource, SERVES, name), (verb, resource)
     assert not may(apiserver, "update", "coordination.k8s.io/leases", "dspy-agent", "another")
     assert may(apiserver, "get", "/secrets", "elsewhere", "x") == (rights == "defaults")
+
+
+def test_the_orchestrator_may_find_runners_and_ask_about_tokens(apiserver: Apiserver, rights: str) -> None:
+    for verb in ("get", "list", "watch"):
+        assert may(apiserver, verb, "discovery.k8s.io/endpointslices", "dspy-agent", who=ORCHESTRATOR)
+        assert not may(apiserver, verb, "discovery.k8s.io/endpointslices", SERVES, who=ORCHESTRATOR)
+    for question in ("authentication.k8s.io/tokenreviews", "authorization.k8s.io/subjectaccessreviews"):
+        assert may(apiserver, "create", question, "", who=ORCHESTRATOR) == (rights == "defaults")
+    for verb, resource in (
+        ("update", "discovery.k8s.io/endpointslices"),
+        ("get", "/pods"),
+        ("get", "/secrets"),
+    ):
+        assert not may(apiserver, verb, resource, "dspy-agent", who=ORCHESTRATOR), (verb, resource)
 
 
 def operator_environment(server: Apiserver, variant: str, folder: Path) -> dict[str, str]:

@@ -19,6 +19,10 @@
 
 {{- define "dspy-agent.name.orchestrator" -}}{{ include "dspy-agent.name.base" . }}-orchestrator{{- end -}}
 
+{{- define "dspy-agent.name.orchestratorClusterRole" -}}
+{{ .Release.Namespace }}-{{ include "dspy-agent.name.orchestrator" . }}
+{{- end -}}
+
 {{- define "dspy-agent.name.runners" -}}{{ include "dspy-agent.name.base" . }}-runners{{- end -}}
 
 {{/* Fixed: sessions in other namespaces find the store under this name. One release per namespace follows from it. */}}
