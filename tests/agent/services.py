@@ -79,3 +79,15 @@ def runner(binary: Path, folder: Path, token: str, *flags: str) -> Service:
     ]
     places = ["--workspace", str(folder / "workspace"), "--forks-dir", str(folder / "forks")]
     return Service([*argv, *places, *flags], f"http://127.0.0.1:{port}", folder / "runner.log")
+
+
+def orchestrator(binary: Path, folder: Path, store: RedDb, runners: Service, token: str) -> Service:
+    """With the runners' token where `runner` put it, and the store's where `reddb` did."""
+    port = free_port()
+    folder.mkdir()
+    (folder / "token").write_text(token)
+    argv = [str(binary), "serve", "--listen", f"127.0.0.1:{port}", "--token-file", str(folder / "token")]
+    stores = ["--reddb", store.resp_url, "--reddb-token-file", str(store.log.parent / "token")]
+    runner_token = runners.log.parent / "secret/token"
+    places = ["--runners", runners.url, "--runner-token-file", str(runner_token)]
+    return Service([*argv, *stores, *places], f"http://127.0.0.1:{port}", folder / "orchestrator.log")

@@ -19,6 +19,7 @@ _VERBS = {
         "dspy_agent.cli.session_show",
         "tell the story of an AgentSession of a cluster: events, checks, diff",
     ),
+    "tasks": ("dspy_agent.cli.tasks", "send, list, follow and end tasks of the orchestrator"),
     "session": ("dspy_agent.cli.session", "run one AgentSession (the agent container's entry point)"),
     "workspace": ("dspy_agent.cli.workspace", "fetch a workspace into a folder (for EnvTask pods)"),
     "openapi": ("dspy_agent.cli.openapi", "print the OpenAPI document of the session's HTTP interface"),
