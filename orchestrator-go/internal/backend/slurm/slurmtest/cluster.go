@@ -27,7 +27,7 @@ const (
 )
 
 // Cluster is a running Slurm. Its partitions are main (the default), low, whose jobs those of high push back into the
-// queue, and expendable, whose jobs those of high end.
+// queue, expendable, whose jobs those of high end, and idle, whose jobs never start.
 type Cluster struct {
 	Dir   string // that every user can read
 	Conf  string // slurm.conf

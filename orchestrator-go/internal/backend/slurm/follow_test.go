@@ -1,0 +1,278 @@
+package slurm
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dspyagent.io/orchestrator/internal/backend"
+	"dspyagent.io/orchestrator/internal/queue"
+)
+
+// scripted is a Slurm whose one job, of id 17, goes through what a test says.
+type scripted struct {
+	mu        sync.Mutex
+	job       job
+	known     bool
+	err       error // of every call
+	submitted int
+	cancelled int
+	accounts  []job
+}
+
+func (s *scripted) set(change func(*scripted)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
+func (s *scripted) cancels() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cancelled
+}
+
+func (s *scripted) submit(_ context.Context, sub submission) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return 0, s.err
+	}
+	s.submitted++
+	s.known, s.job = true, job{id: 17, name: sub.name, state: pending}
+	return 17, nil
+}
+
+func (s *scripted) find(context.Context, string) ([]job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.known {
+		return nil, s.err
+	}
+	return []job{s.job}, s.err
+}
+
+func (s *scripted) status(context.Context, []int64) (map[int64][]job, error) {
+	jobs, err := s.find(nil, "")
+	if jobs == nil {
+		return nil, err
+	}
+	return map[int64][]job{17: jobs}, err
+}
+
+func (s *scripted) cancel(context.Context, int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.cancelled++
+		s.job.state = cancelled
+	}
+	return s.err
+}
+
+func (s *scripted) past(context.Context, string) ([]job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.accounts == nil {
+		return nil, errNoAccounting
+	}
+	return s.accounts, s.err
+}
+
+// scene runs one task with a scripted Slurm in a time of its own.
+func scene(t *testing.T, spec queue.Spec, act func(s *scripted, u *underway)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{}
+		b := assemble(Options{}.withDefaults(), s, func() {}, slog.New(slog.DiscardHandler))
+		defer b.Close()
+		spec.Argv = []string{"/bin/true"}
+		u := begin(t, b, taskOf(spec))
+		time.Sleep(time.Second)
+		act(s, u)
+		synctest.Wait()
+	})
+}
+
+func (s *scripted) becomes(t *testing.T, j job) {
+	t.Helper()
+	s.set(func(s *scripted) { j.id, j.name = 17, s.job.name; s.job = j })
+	time.Sleep(200 * time.Millisecond) // of the scene's own time: two polls
+}
+
+func TestCrashOfTheController(t *testing.T) {
+	scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+		s.becomes(t, job{state: running, start: at(1000)})
+		s.becomes(t, job{state: pending}) // as it was when slurmctld last saved its state
+		s.becomes(t, job{state: running, start: at(1010)})
+		s.becomes(t, job{state: cancelled})
+		_, err := u.end()
+		wantFault(t, err, "SlurmJobLost")
+	})
+	scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+		s.becomes(t, job{state: running, start: at(1000)})
+		s.becomes(t, job{state: pending, restarts: 1}) // requeued by rights
+		s.becomes(t, job{state: running, start: at(1010), restarts: 1})
+		s.becomes(t, job{state: cancelled, restarts: 1})
+		_, err := u.end()
+		wantRejected(t, err, "SlurmCancelled")
+	})
+}
+
+func TestRequeueIsWaitedOut(t *testing.T) {
+	scene(t, queue.Spec{Slurm: &queue.Slurm{Requeue: true}}, func(s *scripted, u *underway) {
+		s.becomes(t, job{state: running, start: at(1000)})
+		s.becomes(t, job{state: nodeFail}) // shown for a moment
+		s.becomes(t, job{state: pending, restarts: 1})
+		s.becomes(t, job{state: running, start: at(1100), restarts: 1})
+		s.becomes(t, job{state: completed, restarts: 1})
+		if r := u.result(); r.Reason != "Completed" {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
+func TestEnds(t *testing.T) {
+	for state, want := range map[state]string{
+		nodeFail: "SlurmNodeFailed", "BOOT_FAIL": "SlurmNodeFailed", preempted: "SlurmPreempted", "REVOKED": "SlurmNodeFailed",
+	} {
+		scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+			s.becomes(t, job{state: state})
+			_, err := u.end()
+			wantFault(t, err, want)
+		})
+	}
+	for state, want := range map[state]string{timedOut: "TimedOut", outOfMemory: "OOMKilled", completed: "Completed", failed: "NonZeroExit"} {
+		scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+			j := job{state: state}
+			if state == failed {
+				j.exit.code = 137 // without a wrapper around it, this is no signal
+			}
+			s.becomes(t, j)
+			if r := u.result(); r.Reason != want {
+				t.Errorf("got %+v", r)
+			}
+		})
+	}
+	scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+		s.becomes(t, job{state: failed, exit: exitStatus{signal: launchSignal}})
+		_, err := u.end()
+		wantFault(t, err, "SlurmLaunchFailed")
+	})
+	scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+		s.becomes(t, job{state: pending, reason: "launch_failed_requeued_held"})
+		_, err := u.end()
+		wantFault(t, err, "SlurmLaunchFailed")
+		if s.cancels() != 1 {
+			t.Error("the job that Slurm holds is still there")
+		}
+	})
+}
+
+// A state of a later Slurm is no end.
+func TestUnknownStateIsWaitedOut(t *testing.T) {
+	scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+		s.becomes(t, job{state: "HIBERNATING"})
+		time.Sleep(time.Minute)
+		s.becomes(t, job{state: completed})
+		u.result()
+	})
+}
+
+func TestSlurmIsAway(t *testing.T) {
+	away := func(s *scripted) { s.err = &failure{message: "away"} }
+	back := func(s *scripted) { s.err = nil }
+	t.Run("shortly", func(t *testing.T) {
+		scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+			s.becomes(t, job{state: running})
+			s.set(away)
+			time.Sleep(time.Minute)
+			s.set(back)
+			s.becomes(t, job{state: completed})
+			u.result()
+		})
+	})
+	t.Run("for too long", func(t *testing.T) {
+		scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+			s.becomes(t, job{state: running})
+			s.set(away)
+			time.Sleep(3 * time.Minute)
+			_, err := u.end()
+			wantFault(t, err, "SlurmUnreachable")
+			if s.cancels() != 0 || s.submitted != 1 {
+				t.Error("the job was not left alone")
+			}
+		})
+	})
+	t.Run("to us", func(t *testing.T) {
+		scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+			s.set(func(s *scripted) { s.err = &failure{kind: denied, message: "who are you"} })
+			time.Sleep(time.Second)
+			_, err := u.end()
+			wantFault(t, err, "SlurmAuth")
+		})
+	})
+}
+
+func TestAccountsTellTheEnd(t *testing.T) {
+	scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+		s.set(func(s *scripted) {
+			s.known, s.accounts = false, []job{{id: 16, state: completed}, {id: 17, state: failed, exit: exitStatus{code: 4}}}
+		})
+		time.Sleep(time.Second)
+		if r := u.result(); *r.ExitCode != 4 {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
+// The timeout is of the time that the job runs, not of what it waits.
+func TestTimeoutCountsTheRun(t *testing.T) {
+	scene(t, queue.Spec{TimeoutMS: 5000}, func(s *scripted, u *underway) {
+		time.Sleep(time.Hour)
+		s.becomes(t, job{state: running})
+		time.Sleep(4 * time.Second)
+		s.becomes(t, job{state: pending, restarts: 1})
+		s.becomes(t, job{state: running, restarts: 1})
+		time.Sleep(4 * time.Second)
+		if s.cancels() != 0 {
+			t.Error("it was ended early")
+		}
+		time.Sleep(2 * time.Second)
+		if r := u.result(); r.Reason != "TimedOut" || s.cancels() != 1 {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
+func TestCancellingWaitsForSlurm(t *testing.T) {
+	scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+		s.set(func(s *scripted) { s.err = errors.New("away") })
+		u.cancel(backend.ErrCancelled)
+		time.Sleep(time.Second)
+		s.set(func(s *scripted) { s.err = nil })
+		if _, err := u.end(); !errors.Is(err, backend.ErrCancelled) || s.cancels() != 1 {
+			t.Errorf("%v, cancelled %d times", err, s.cancels())
+		}
+	})
+}
+
+func TestMetricsHaveBoundedLabels(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m := newMetrics(registry)
+	for state := range maps.Keys(ends) {
+		m.ends.WithLabelValues(string(state)).Inc()
+	}
+	(&measured{&scripted{}, m}).note("submit", time.Now(), nil)
+	families, err := registry.Gather()
+	if err != nil || len(families) != 3 {
+		t.Errorf("%d families, %v", len(families), err)
+	}
+}
