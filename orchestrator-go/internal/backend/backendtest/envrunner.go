@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,9 +12,25 @@ import (
 	"dspyagent.io/orchestrator/internal/queue/queuetest"
 )
 
-// StartEnvRunner starts the binary named by ENV_RUNNER_BIN, or the one that the build puts into
-// dist/bin, with a workspace of its own, and returns its URL. It ends with the test.
-func StartEnvRunner(t testing.TB, token string) string {
+// EnvRunner is a real env runner in a process of its own; it ends with the test.
+type EnvRunner struct {
+	URL       string
+	Workspace string // where its commands run
+	cmd       *exec.Cmd
+}
+
+// Stop sends SIGTERM, after which the runner takes no connections and lets commands end for a while.
+func (r *EnvRunner) Stop(t testing.TB) {
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+}
+
+// StartEnvRunner is NewEnvRunner for those who need no more than the URL.
+func StartEnvRunner(t testing.TB, token string) string { return NewEnvRunner(t, token).URL }
+
+// NewEnvRunner starts the binary named by ENV_RUNNER_BIN, or the one that the build puts into dist/bin.
+func NewEnvRunner(t testing.TB, token string) *EnvRunner {
 	dir := t.TempDir()
 	portFile, tokenFile, workspace := filepath.Join(dir, "port"), filepath.Join(dir, "token"), filepath.Join(dir, "workspace")
 	if err := os.WriteFile(tokenFile, []byte(token), 0o600); err != nil {
@@ -29,7 +46,7 @@ func StartEnvRunner(t testing.TB, token string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := cmd.Process.Kill(); err != nil {
+		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Error(err)
 		}
 		_ = cmd.Wait() // reports the kill
@@ -40,5 +57,5 @@ func StartEnvRunner(t testing.TB, token string) string {
 		port = strings.TrimSpace(string(text))
 		return err == nil && port != ""
 	})
-	return "http://127.0.0.1:" + port
+	return &EnvRunner{URL: "http://127.0.0.1:" + port, Workspace: workspace, cmd: cmd}
 }

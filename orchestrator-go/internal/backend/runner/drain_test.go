@@ -3,10 +3,14 @@ package runner_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"dspyagent.io/orchestrator/internal/backend"
+	"dspyagent.io/orchestrator/internal/backend/backendtest"
 	"dspyagent.io/orchestrator/internal/backend/runner"
 	"dspyagent.io/orchestrator/internal/backend/runner/fakerunner"
 	"dspyagent.io/orchestrator/internal/queue/queuetest"
@@ -32,6 +36,32 @@ func TestAFullOrStoppingRunnerCostsNoAttempt(t *testing.T) {
 		t.Errorf("what ran at the stop: %v; %d later tasks ran there", err, stopping.Runs()["next"])
 	}
 	queuetest.Eventually(t, 10*time.Second, "the pool knows", func() bool { n, _ := pool.Healthy(); return n == 1 })
+}
+
+// TestARealRunnerThatStops sends it SIGTERM while a command runs, whose checks it then refuses for as long as that takes.
+func TestARealRunnerThatStops(t *testing.T) {
+	stopping := backendtest.NewEnvRunner(t, fakerunner.Token)
+	pool := startWith(t, runner.Options{
+		Targets: []string{stopping.URL}, Token: fakerunner.Token, CheckTimeout: 100 * time.Millisecond,
+	})
+	ctx := bounded(t)
+	long := make(chan error, 1)
+	go func() {
+		result, err := pool.Run(ctx, attempt("long", "/bin/sh", "-c", "touch started; sleep 1"))
+		if err == nil && result.Reason != "Completed" {
+			err = fmt.Errorf("the command was cut off: %+v", result)
+		}
+		long <- err
+	}()
+	queuetest.Eventually(t, 10*time.Second, "the command runs", func() bool {
+		_, err := os.Stat(filepath.Join(stopping.Workspace, "started"))
+		return err == nil
+	})
+	stopping.Stop(t)
+	queuetest.Eventually(t, 10*time.Second, "the pool knows", func() bool { n, _ := pool.Healthy(); return n == 0 })
+	if err := <-long; err != nil {
+		t.Errorf("what ran at the stop: %v", err)
+	}
 }
 
 func TestARunnerThatIsNotThereCostsNoAttempt(t *testing.T) {

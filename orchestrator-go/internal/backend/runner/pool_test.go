@@ -50,7 +50,7 @@ func startWith(t *testing.T, opt runner.Options) *runner.Pool {
 func attempt(id string, argv ...string) backend.Attempt {
 	return backend.Attempt{
 		Number: 1, Token: 7, Started: func(string) {},
-		Task: queue.Task{ID: id, Traceparent: trace, Spec: queue.Spec{Argv: argv, Noop: len(argv) == 0, TimeoutMS: 10_000}},
+		Task: queue.Task{ID: id, Traceparent: trace, Spec: queue.Spec{Argv: argv, Noop: len(argv) == 0, TimeoutMS: 10_000, OutputLimitBytes: 1 << 16}},
 	}
 }
 
