@@ -72,6 +72,21 @@ func TestATaskBelongsToWhoSendsIt(t *testing.T) {
 	}
 }
 
+func TestIdempotencyKeysOfTenantsDoNotMeet(t *testing.T) {
+	keys := map[string]bool{}
+	for _, tenant := range []string{"", "team-a", "team-b"} {
+		tasks := &fakeTasks{}
+		if w := send(t, tasks, "POST", "/v1/tasks", `{"noop":true,"idempotency_key":"k","tenant":"`+tenant+`"}`); w.Code != 202 && tenant != "" {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		} else if w.Code == 202 {
+			keys[tasks.subs[0].Spec.IdempotencyKey] = true
+		}
+	}
+	if len(keys) != 2 {
+		t.Errorf("got %v", keys)
+	}
+}
+
 func TestWhoCannotBeFoundOutIsNotRefused(t *testing.T) {
 	w := send(t, &fakeTasks{}, "GET", "/v1/tasks", "", "Authorization", "Bearer down")
 	if w.Code != 503 || w.Header().Get("Retry-After") == "" || errorCode(t, w) != "AuthUnavailable" || strings.Contains(w.Body.String(), "10.0") {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
 	"dspyagent.io/orchestrator/internal/auth"
@@ -45,6 +46,8 @@ type Options struct {
 	Tailers map[string]backend.Tailer
 	// Overview tells about the whole queue, or one tenant's part of it; nil for an API without.
 	Overview func(ctx context.Context, tenant string) (Overview, error)
+	// Metrics counts requests and streams; nil for nobody.
+	Metrics prometheus.Registerer
 	// MaxStreams bounds the streams of events that are open at once; 0 for 256.
 	MaxStreams int
 }
@@ -53,6 +56,7 @@ type Options struct {
 type API struct {
 	Options
 	watch  *watch
+	took   *prometheus.HistogramVec
 	bodies *semaphore.Weighted
 	http   http.Handler
 }
@@ -64,6 +68,7 @@ func NewAPI(o Options) *API {
 		Options: o, bodies: semaphore.NewWeighted(maxBodies),
 		watch: newWatch(o.Tasks.GetMany, or(o.MaxStreams, defaultStreams), o.Log),
 	}
+	a.measure()
 	mux := http.NewServeMux()
 	a.register(mux)
 	a.http = a.traced(mux, a.authenticated(a.limited(mux)))

@@ -85,7 +85,7 @@ func (p people) Authenticate(_ context.Context, token string) (auth.Principal, e
 }
 
 var everybody = people{
-	token: {Name: "root", Admin: true}, "ann": {Name: "ann", Tenant: "team-a"}, "nobody": {Name: "nobody"},
+	token: {Name: "root", Admin: true}, "ann": {Name: "ann", Tenant: "team-a"}, "bob": {Name: "bob", Tenant: "team-a"}, "nobody": {Name: "nobody"},
 }
 
 func newAPI(t testing.TB, o httpapi.Options) *httpapi.API {

@@ -50,7 +50,7 @@ func eventsOperation(api huma.API) huma.Operation {
 	}
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "A stream of these events.",
-		Content: map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{OneOf: []*huma.Schema{
+		Content: map[string]*huma.MediaType{eventStream: {Schema: &huma.Schema{OneOf: []*huma.Schema{
 			event("task", reflect.TypeFor[Task]()), event("log", reflect.TypeFor[Log]()), event("end", reflect.TypeFor[End]()),
 		}}}},
 	}}
@@ -64,9 +64,9 @@ func (a *API) events(ctx context.Context, in *struct {
 	if _, err := a.reach(ctx, auth.Read, in.ID); err != nil {
 		return nil, err
 	}
-	one, ok := a.watch.add(in.ID)
+	one, ok := a.watch.add(in.ID, principal(ctx).Name)
 	if !ok {
-		return nil, failForNow(429, "TooManyStreams", "As many streams of events are open as this replica serves; try again in a few seconds, or read the task now and then.")
+		return nil, failForNow(429, "TooManyStreams", "As many streams of events are open as this replica serves, or serves one client; try again in a few seconds, or read the task now and then.")
 	}
 	return &huma.StreamResponse{Body: func(h huma.Context) {
 		defer a.watch.remove(one)
@@ -154,13 +154,13 @@ func (s *stream) show(ctx context.Context, seen sight) (ended bool, err error) {
 	if !seen.found {
 		return true, s.out.event("end", s.at.String(), End{})
 	}
-	if !seen.task.State.Terminal() {
-		return false, s.task(seen.task, seen.shown)
-	}
-	for more := true; more; {
+	for more := seen.task.State.Terminal() || seen.task.State == queue.Waiting; more; {
 		if more, err = s.log(ctx, seen.task); err != nil {
 			return true, err
 		}
+	}
+	if !seen.task.State.Terminal() {
+		return false, s.task(seen.task, seen.shown)
 	}
 	// With its result, which looking at many tasks leaves out.
 	full, err := s.api.Tasks.Get(ctx, s.watcher.id)
@@ -199,7 +199,7 @@ func (s *stream) log(ctx context.Context, task Task) (more bool, err error) {
 	if len(chunk) == 0 {
 		return false, nil
 	}
-	if !task.State.Terminal() {
+	if task.State == queue.Running {
 		chunk, next = whole(chunk, next)
 	}
 	piece := Log{Offset: s.at.offset, Text: string(chunk)}

@@ -101,9 +101,13 @@ type event struct{ name, id, data string }
 
 // follow opens the stream and hands its events on; hang up ends it. after is the id of the last event seen.
 func follow(api http.Handler, after string) (events <-chan event, hangUp func()) {
+	return followAs(api, token, after)
+}
+
+func followAs(api http.Handler, who, after string) (events <-chan event, hangUp func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := httptest.NewRequest("GET", ofTask+"/events", nil).WithContext(ctx)
-	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("Authorization", "Bearer "+who)
 	if after != "" {
 		r.Header.Set("Last-Event-ID", after)
 	}
@@ -313,10 +317,11 @@ func TestWhoReadsSlowlyGetsTheLatest(t *testing.T) {
 }
 
 func TestStreamsAreBounded(t *testing.T) {
-	stage(t, httpapi.Options{MaxStreams: 2}, func(t *testing.T, api *httpapi.API, task *live) {
+	stage(t, httpapi.Options{MaxStreams: 3}, func(t *testing.T, api *httpapi.API, task *live) {
+		task.task.Spec.Tenant = "team-a"
 		var hangUps []func()
-		for range 2 {
-			events, hangUp := follow(api, "")
+		for _, who := range []string{token, "ann", "bob"} {
+			events, hangUp := followAs(api, who, "")
 			expect(t, events, "comment", "")
 			hangUps = append(hangUps, hangUp)
 		}
@@ -325,10 +330,14 @@ func TestStreamsAreBounded(t *testing.T) {
 		}
 		hangUps[0]()
 		synctest.Wait()
+		if w := ask(api, "GET", ofTask+"/events", "ann"); w.Code != 429 {
+			t.Errorf("one client has them all: %d", w.Code)
+		}
 		events, hangUp := follow(api, "")
 		expect(t, events, "comment", "following")
 		hangUp()
 		hangUps[1]()
+		hangUps[2]()
 	})
 }
 

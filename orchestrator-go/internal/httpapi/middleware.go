@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"regexp"
+	"time"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/attribute"
@@ -59,7 +60,9 @@ func (a *API) traced(routes *http.ServeMux, next http.Handler) http.Handler {
 		w.Header().Set("X-Request-Id", id)
 		a.Log.DebugContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "request_id", id)
 		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		began := time.Now()
 		next.ServeHTTP(seen, r.WithContext(ctx))
+		a.observe(route, seen, began)
 		span.SetAttributes(attribute.Int("http.response.status_code", seen.status))
 		if seen.status >= 500 {
 			span.SetStatus(codes.Error, http.StatusText(seen.status))

@@ -28,7 +28,7 @@ type TaskSpec struct {
 	OutputLimitBytes int64             `json:"output_limit_bytes,omitempty" minimum:"0" maximum:"1048576" default:"65536" doc:"Kept of each of stdout and stderr."`
 	Class            queue.Class       `json:"class,omitempty" enum:"Interactive,Short,Long" default:"Short" doc:"How long the task is expected to take; labels the metrics."`
 	MaxAttempts      int               `json:"max_attempts,omitempty" minimum:"1" maximum:"20" default:"3" doc:"Attempts in all, when the infrastructure fails. A command that fails is not repeated."`
-	IdempotencyKey   string            `json:"idempotency_key,omitempty" maxLength:"256" doc:"Tasks sent with the same key are one task, until its result expires."`
+	IdempotencyKey   string            `json:"idempotency_key,omitempty" maxLength:"256" doc:"Tasks of a tenant sent with the same key are one task, until its result expires."`
 	Noop             bool              `json:"noop,omitempty" doc:"Go the whole way to a runner, but run nothing; to measure."`
 
 	Tenant     string     `json:"tenant,omitempty" maxLength:"63" pattern:"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" patternDescription:"a namespace's name: a-z, 0-9 and -" doc:"Whose the task is; your own by default. Only those who may create tasks there can name another."`
@@ -75,7 +75,7 @@ func (s TaskSpec) spec(tenant string, now time.Time) queue.Spec {
 	spec := queue.Spec{
 		Argv: s.Argv, Cwd: s.Cwd, Env: s.Env, Stdin: s.Stdin, Noop: s.Noop,
 		TimeoutMS: or(s.TimeoutMS, defaultTimeout), OutputLimitBytes: or(s.OutputLimitBytes, defaultOutput),
-		Class: or(s.Class, queue.Short), MaxAttempts: or(s.MaxAttempts, defaultAttempts), IdempotencyKey: s.IdempotencyKey,
+		Class: or(s.Class, queue.Short), MaxAttempts: or(s.MaxAttempts, defaultAttempts), IdempotencyKey: keyOf(tenant, s.IdempotencyKey),
 		Tenant: tenant, Priority: s.Priority, NotBefore: moment(s.NotBefore, s.DelayMS, now), Deadline: moment(s.Deadline, s.DeadlineMS, now),
 		Parent: s.Parent, Scope: s.Scope, BudgetMS: s.BudgetMS, Workspace: s.Workspace,
 	}
@@ -90,6 +90,14 @@ func (s TaskSpec) spec(tenant string, now time.Time) queue.Spec {
 		spec.Slurm = &slurm
 	}
 	return spec
+}
+
+// keyOf keeps one tenant's idempotency keys from meeting another's.
+func keyOf(tenant, key string) string {
+	if tenant == "" || key == "" {
+		return key
+	}
+	return tenant + "\n" + key
 }
 
 // moment is a time given as such or from now on; zero when neither is.
@@ -146,6 +154,8 @@ func (s TaskSpec) checkTimes(now time.Time) error {
 		return errors.New("give not_before or delay_ms, not both")
 	case s.Deadline != nil && s.DeadlineMS != 0:
 		return errors.New("give deadline or deadline_ms, not both")
+	case s.IdempotencyKey != "" && (s.DelayMS != 0 || s.DeadlineMS != 0):
+		return errors.New("with an idempotency_key, give not_before and deadline: sent again, a time from now would make it another task")
 	case begin.After(now.Add(horizon)) || end.After(now.Add(horizon)):
 		return errors.New("not_before and deadline can be a year from now at most")
 	case !end.IsZero() && !end.After(now):

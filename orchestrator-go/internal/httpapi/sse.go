@@ -11,6 +11,8 @@ import (
 // sendTimeout is for how long a client may not read: then its stream ends, and it can resume.
 const sendTimeout = 10 * time.Second
 
+const eventStream = "text/event-stream"
+
 // sse writes server-sent events.
 type sse struct {
 	w    http.ResponseWriter
@@ -18,7 +20,7 @@ type sse struct {
 }
 
 func newSSE(w http.ResponseWriter) *sse {
-	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Content-Type", eventStream)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies that gather replies otherwise
 	return &sse{w, http.NewResponseController(w)}

@@ -85,10 +85,15 @@ func (a *API) children(ctx context.Context, in *struct {
 	State queue.State `query:"state" enum:"Queued,Running,Waiting,Succeeded,Failed,Cancelled,Dead"`
 	Paging
 }) (*output[TaskPage], error) {
-	if _, err := a.reach(ctx, auth.Read, in.ID); err != nil {
+	parent, err := a.reach(ctx, auth.Read, in.ID)
+	if err != nil {
 		return nil, err
 	}
-	return a.page(ctx, queue.Filter{State: in.State, Parent: in.ID}, in.Paging)
+	filter := queue.Filter{State: in.State, Parent: in.ID}
+	if !principal(ctx).Admin {
+		filter.Tenant = parent.Spec.Tenant
+	}
+	return a.page(ctx, filter, in.Paging)
 }
 
 func (a *API) page(ctx context.Context, filter queue.Filter, p Paging) (*output[TaskPage], error) {

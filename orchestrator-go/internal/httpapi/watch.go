@@ -33,7 +33,7 @@ type watch struct {
 
 // watcher is one stream's view of one task.
 type watcher struct {
-	id      string
+	id, who string
 	changed chan struct{} // holds a token while sight is news
 
 	mu    sync.Mutex
@@ -54,14 +54,15 @@ func newWatch(ask func(context.Context, []string) ([]queue.Task, error), most in
 	}
 }
 
-// add begins to watch a task; false when that would be too many, or at the end. Give it back with remove.
-func (w *watch) add(id string) (*watcher, bool) {
+// add begins to watch a task; false when that would be too many in all, or for one client, or at the end. Give it back
+// with remove.
+func (w *watch) add(id, who string) (*watcher, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.watchers) >= w.max || w.isClosed() {
+	if len(w.watchers) >= w.max || w.isClosed() || w.of(who) >= max(w.max/2, 1) {
 		return nil, false
 	}
-	one := &watcher{id: id, changed: make(chan struct{}, 1)}
+	one := &watcher{id: id, who: who, changed: make(chan struct{}, 1)}
 	w.watchers[one] = struct{}{}
 	if w.stop == nil {
 		var ctx context.Context
@@ -69,6 +70,21 @@ func (w *watch) add(id string) (*watcher, bool) {
 		w.polling.Go(func() { w.poll(ctx) })
 	}
 	return one, true
+}
+
+func (w *watch) of(who string) (n int) {
+	for one := range w.watchers {
+		if one.who == who {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *watch) open() float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return float64(len(w.watchers))
 }
 
 func (w *watch) remove(one *watcher) {
