@@ -27,7 +27,7 @@ func cases() []testcase {
 	add := func(name string, servers int, slow float64, change func(*limitsim.Server)) {
 		server := limitsim.Server{
 			Servers: servers, Mean: 20 * time.Millisecond, Shape: limitsim.Exponential,
-			Network: 4 * time.Millisecond, Queue: 4 * servers,
+			Network: 4 * time.Millisecond, Queue: 1000,
 		}
 		change(&server)
 		down := limitsim.Step{Servers: servers / 2, Slowdown: 1}
@@ -42,6 +42,7 @@ func cases() []testcase {
 		}
 		add(fmt.Sprintf("%d, exponential, contention", servers), servers, 0, func(s *limitsim.Server) { s.Contention = 0.5 })
 	}
+	add("16, exponential, turns away beyond 48", 16, 0, func(s *limitsim.Server) { s.Queue = 32 })
 	add("16, exponential, slower by 2", 16, 2, func(*limitsim.Server) {})
 	add("64, exponential, slower by 3", 64, 3, func(*limitsim.Server) {})
 	for _, shape := range []limitsim.Shape{limitsim.Exponential, limitsim.HeavyTailed} {

@@ -12,7 +12,7 @@ import (
 //
 // It differs from what the interface offers: it takes the time that a permit was out for the
 // latency, the command's own run time included, since its permits accept no other; an attempt
-// that was dropped is to it one that says nothing; and it knows no pressure.
+// that was dropped is one like others, as to its own executor; and it knows no pressure.
 type Failsafe struct {
 	limiter adaptivelimiter.AdaptiveLimiter[any]
 	limit   atomic.Int64 // as last seen, to notice growth
@@ -71,7 +71,7 @@ func (p *failsafePermit) Done(time.Duration) {
 	}
 }
 
-func (p *failsafePermit) Dropped() { p.Ignore() }
+func (p *failsafePermit) Dropped() { p.Done(0) }
 
 func (p *failsafePermit) Ignore() {
 	if p.done.CompareAndSwap(false, true) {

@@ -89,6 +89,13 @@ func (v *Vegas) InFlight() int {
 	return v.inFlight
 }
 
+// Baseline is the estimated latency of an idle backend; 0 is not known yet.
+func (v *Vegas) Baseline() time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return time.Duration(v.baseline * float64(time.Second))
+}
+
 // Pressure takes a backend's report: above 1 the limit falls at once to what it can carry,
 // and from 1 on it does not grow.
 func (v *Vegas) Pressure(p float64) {
@@ -108,55 +115,6 @@ func (v *Vegas) Pressure(p float64) {
 // pass accounts for the time since the last event.
 func (v *Vegas) pass(now time.Time) {
 	v.window.pass(now, v.inFlight, v.inFlight >= int(v.limit))
-}
-
-type vegasPermit struct {
-	limiter *Vegas
-	begun   time.Time
-	ended   bool // guarded by the limiter's lock
-}
-
-func (p *vegasPermit) Done(latency time.Duration) { p.end(answered, latency) }
-func (p *vegasPermit) Dropped()                   { p.end(dropped, 0) }
-func (p *vegasPermit) Ignore()                    { p.end(ignored, 0) }
-
-type ending int
-
-const (
-	answered ending = iota
-	dropped
-	ignored
-)
-
-func (p *vegasPermit) end(how ending, latency time.Duration) {
-	if grew := p.release(how, latency); grew && p.limiter.opt.OnGrow != nil {
-		p.limiter.opt.OnGrow()
-	}
-}
-
-func (p *vegasPermit) release(how ending, latency time.Duration) (grew bool) {
-	v := p.limiter
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if p.ended {
-		return false
-	}
-	p.ended = true
-	before, now := int(v.limit), time.Now()
-	v.pass(now)
-	v.inFlight--
-	if v.settling {
-		v.settle(now)
-		return false
-	}
-	switch how {
-	case answered:
-		v.window.add(max(latency, 0), now.Sub(p.begun))
-	case dropped:
-		v.window.drops++
-	}
-	v.look(now)
-	return int(v.limit) > before
 }
 
 // settle waits until samples tell of the limit as it is now: after as much time as a permit

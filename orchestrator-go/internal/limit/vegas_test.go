@@ -59,6 +59,24 @@ func TestGrowsWhileNothingWaits(t *testing.T) {
 	})
 }
 
+// A backend that becomes slower without carrying less must not look overloaded for good.
+func TestBaselineFollowsASlowerBackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := vegas(t, func(o *Options) { o.Max = 32 })
+		took := 10 * time.Millisecond
+		done := func(p Permit) { p.Done(took) }
+		serve(l, 20*time.Second, took, done)
+		if got := l.Baseline(); got != took {
+			t.Fatalf("baseline %v, want %v", got, took)
+		}
+		took = 50 * time.Millisecond
+		serve(l, 20*time.Second, took, done)
+		if got := l.Baseline(); got < 40*time.Millisecond || l.Limit() < 22 {
+			t.Errorf("baseline %v at limit %d, want about %v at 32 or a dip below it", got, l.Limit(), took)
+		}
+	})
+}
+
 func TestDropsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := vegas(t, func(o *Options) { o.Initial, o.Min = 100, 3 })
