@@ -65,8 +65,10 @@ func TestTokensAreReadAgainWhenTheyChange(t *testing.T) {
 		t.Error("the change was not seen")
 	}
 	write(t, path, "secret ann\n")
-	if !knows("new") || !knows("new") {
-		t.Error("a file that cannot be understood took the tokens away")
+	for range 2 {
+		if !knows("new") {
+			t.Error("a file that cannot be understood took the tokens away")
+		}
 	}
 	if text := out.String(); strings.Count(text, "line 1") != 1 || strings.Contains(text, "secret") {
 		t.Errorf("logged: %s", text)
