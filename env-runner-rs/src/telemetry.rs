@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -19,6 +20,26 @@ tokio::task_local! {
 pub fn init() {
     let filter = EnvFilter::try_from_env("RUNNER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).event_format(JsonLine).init();
+}
+
+/// As `tokio::spawn`; what the task logs belongs to the request that spawns it.
+pub fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(TRACE_ID.scope(current(), task))
+}
+
+/// As `tokio::task::spawn_blocking`; what the work logs belongs to the request that spawns it.
+pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    tokio::task::spawn_blocking(carried(work))
+}
+
+/// Work to be done elsewhere; what it logs belongs to the request that is being served now.
+pub fn carried<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let trace = current();
+    move || TRACE_ID.sync_scope(trace, work)
+}
+
+fn current() -> String {
+    TRACE_ID.try_with(Clone::clone).unwrap_or_default()
 }
 
 /// The trace id in a W3C `traceparent`, if it is one.
@@ -78,7 +99,20 @@ impl Visit for Fields<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::trace_id;
+    use super::{TRACE_ID, carried, spawn, spawn_blocking, trace_id};
+
+    #[tokio::test]
+    async fn what_a_request_has_done_elsewhere_is_logged_as_its_own() {
+        let id = || TRACE_ID.get();
+        TRACE_ID
+            .scope("abc".to_owned(), async {
+                assert_eq!(spawn(async move { id() }).await.unwrap(), "abc");
+                assert_eq!(spawn_blocking(id).await.unwrap(), "abc");
+                assert_eq!(std::thread::spawn(carried(id)).join().unwrap(), "abc");
+            })
+            .await;
+        assert_eq!(spawn_blocking(id).await.unwrap(), "");
+    }
 
     #[test]
     fn only_a_wellformed_traceparent_has_an_id() {
