@@ -136,6 +136,19 @@ pub struct ServeArgs {
     /// Largest file that the files route takes or gives, in bytes.
     #[arg(long, env = "RUNNER_MAX_TRANSFER_BYTES", default_value_t = 64 << 20)]
     pub max_transfer_bytes: usize,
+    /// Workspaces held by the SHA-256 of their archive, at one time; the least recently used are let go for others.
+    #[arg(long, env = "RUNNER_MAX_WORKSPACES", default_value_t = 64)]
+    pub max_workspaces: usize,
+    /// Largest workspace that is held, unpacked, in bytes on disk.
+    #[arg(long, env = "RUNNER_MAX_WORKSPACE_BYTES", default_value_t = 1 << 30)]
+    pub max_workspace_bytes: u64,
+    /// All workspaces that are held, with their forks, in bytes on disk as they were uploaded. Forks count only where
+    /// the file system cannot share their blocks.
+    #[arg(long, env = "RUNNER_MAX_WORKSPACES_TOTAL_BYTES", default_value_t = 2 << 30)]
+    pub max_workspaces_total_bytes: u64,
+    /// Forks of each held workspace that are kept ready for the next commands. Default: as many as commands may run.
+    #[arg(long, env = "RUNNER_SPARE_FORKS")]
+    pub spare_forks: Option<usize>,
     /// Write the bound TCP port here once listening.
     #[arg(long, env = "RUNNER_PORT_FILE")]
     pub port_file: Option<PathBuf>,

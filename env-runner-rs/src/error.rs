@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
+use crate::held::Digest;
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Everything a request can end in but success.
@@ -22,6 +24,16 @@ pub enum Error {
     NetworkNotAllowed,
     #[error("There is no workspace `{0}`; GET /v1/forks lists the forks.")]
     WorkspaceNotFound(String),
+    #[error(
+        "This runner does not hold the workspace {0}; upload its archive with PUT /v1/workspaces/{0}, then try again."
+    )]
+    WorkspaceUnknown(Digest),
+    #[error("The archive's SHA-256 is {actual}, not the one in the path; send the archive that has it.")]
+    DigestMismatch { actual: Digest },
+    #[error(
+        "The runner has no room for this workspace beside those that are in use; delete some, or raise its bounds."
+    )]
+    WorkspacesFull,
     #[error("There is no such route; `env-runner openapi` lists them.")]
     RouteNotFound,
     #[error("There is no file `{0}` in this workspace.")]
@@ -76,6 +88,9 @@ impl Error {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::NetworkNotAllowed => (StatusCode::FORBIDDEN, "NetworkNotAllowed"),
             Self::WorkspaceNotFound(_) => (StatusCode::NOT_FOUND, "WorkspaceNotFound"),
+            Self::WorkspaceUnknown(_) => (StatusCode::NOT_FOUND, "WorkspaceUnknown"),
+            Self::DigestMismatch { .. } => (StatusCode::BAD_REQUEST, "DigestMismatch"),
+            Self::WorkspacesFull => (StatusCode::INSUFFICIENT_STORAGE, "WorkspacesFull"),
             Self::RouteNotFound => (StatusCode::NOT_FOUND, "RouteNotFound"),
             Self::FileNotFound(_) => (StatusCode::NOT_FOUND, "FileNotFound"),
             Self::WorkspaceBusy(_) => (StatusCode::CONFLICT, "WorkspaceBusy"),

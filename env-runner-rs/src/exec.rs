@@ -41,7 +41,8 @@ pub struct ExecRequest {
     pub timeout_ms: Option<u64>,
     /// Bytes kept of each output stream, head and tail. Default 1 MiB.
     pub output_limit_bytes: Option<usize>,
-    /// `main` or the id of a fork. Default `main`.
+    /// `main`, the id of a fork, or the SHA-256 of a held workspace: then the command gets a fork of its own, which
+    /// goes with it. Default `main`.
     pub workspace: Option<String>,
     /// Ask for the network; refused unless the runner allows it.
     #[serde(default)]
@@ -145,6 +146,11 @@ impl Planner {
             visible: Visible::except(hidden),
             base_env: inherited_env(),
         }
+    }
+
+    /// Can no command hand another one a descriptor? It would have to connect to it.
+    pub fn keeps_commands_apart(&self) -> bool {
+        !self.unix_connect && self.network == Network::None
     }
 
     /// Checks `request` and turns it into orders for a supervisor; `tmp` is the command's private directory.

@@ -6,8 +6,8 @@
 //! - [`http`]: one file per route. [`exec`] turns a request into a plan and a verdict into a reply.
 //! - [`sandbox`]: how a command is started, confined, watched and killed.
 //! - [`files`]: a workspace's files, archives and search, safe against links and races.
-//! - [`snapshot`]: forks, resets and diffs of workspaces.
-//! - [`error`]: the one error type; [`telemetry`], [`metrics`]: logs and counts; [`install`]: for pods.
+//! - [`snapshot`]: forks, resets and diffs of workspaces. [`held`]: workspaces uploaded once, forked for every command.
+//! - [`error`]: the one error type; [`telemetry`], [`metrics`], [`pressure`]: logs, counts and load; [`install`]: for pods.
 //!
 //! What is deliberately absent: user, mount and PID namespaces of our own. A restricted pod grants none of
 //! them, nor a cgroup, so nothing here may rest on them; every reply names the rungs that held.
@@ -16,10 +16,12 @@ pub mod config;
 pub mod error;
 pub mod exec;
 pub mod files;
+pub mod held;
 pub mod http;
 pub mod install;
 pub mod metrics;
 pub mod oneshot;
+pub mod pressure;
 pub mod sandbox;
 pub mod serve;
 pub mod snapshot;

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -14,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::ServeArgs;
 use crate::exec::Planner;
 use crate::files::Limits;
+use crate::held::{self, Held};
 use crate::http::{self, App};
 use crate::metrics::Metrics;
+use crate::pressure::Gauge;
 use crate::sandbox::wire::Verdict;
 use crate::sandbox::{Sandbox, Streams, Zygote};
 use crate::snapshot::Workspaces;
@@ -59,19 +62,29 @@ pub fn serve(mut args: ServeArgs) -> Outcome<()> {
 
 async fn app(args: &ServeArgs, token: String, sandbox: Sandbox) -> Outcome<App> {
     let limits = Limits { max_entries: args.max_entries };
-    let workspaces =
-        Workspaces::new(args.workspace.clone(), args.forks_dir.clone(), limits, args.max_forks, args.max_fork_bytes)?;
+    let concurrency = args.concurrency();
+    let planner = Planner::new(&args.sandbox, args.hidden(), &[&args.workspace, &args.forks_dir]);
+    let held = Held::open(&args.forks_dir, limits, held_settings(args, concurrency, &planner));
+    let workspaces = Workspaces::new(
+        args.workspace.clone(),
+        args.forks_dir.clone(),
+        limits,
+        args.max_forks,
+        args.max_fork_bytes,
+        &held.names(),
+    )?;
     let tmp = args.forks_dir.join("tmp");
     std::fs::create_dir(&tmp)?;
-    let planner = Planner::new(&args.sandbox, args.hidden(), &[&args.workspace, &args.forks_dir]);
     let isolation = probe(&sandbox, &planner, &args.workspace, &tmp).await?;
     tracing::info!(isolation = isolation.join(" "), "sandbox probed");
-    let concurrency = args.concurrency();
     Ok(App {
         token,
         sandbox,
         planner,
         workspaces,
+        held: Arc::new(held),
+        pressure: Gauge::discover(),
+        preparing: AtomicUsize::new(0),
         metrics: Metrics::default(),
         isolation,
         network: args.sandbox.network,
@@ -83,6 +96,17 @@ async fn app(args: &ServeArgs, token: String, sandbox: Sandbox) -> Outcome<App> 
         max_archive_bytes: args.max_archive_bytes,
         max_transfer_bytes: args.max_transfer_bytes,
     })
+}
+
+fn held_settings(args: &ServeArgs, concurrency: usize, planner: &Planner) -> held::Settings {
+    held::Settings {
+        max_workspaces: args.max_workspaces,
+        max_workspace_bytes: args.max_workspace_bytes,
+        max_total_bytes: args.max_workspaces_total_bytes,
+        spare_forks: args.spare_forks.unwrap_or(concurrency),
+        commands_apart: planner.keeps_commands_apart(),
+        concurrency,
+    }
 }
 
 /// Applies every rung in a process that then exits, and tells which held.

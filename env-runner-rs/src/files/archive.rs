@@ -68,7 +68,11 @@ fn swap_in(root: &Dir, staging: &Path) -> io::Result<()> {
     root.remove_dir(staging)
 }
 
-fn unpack(into: &Dir, body: impl Read, bounds: Bounds) -> Result<Unpacked> {
+/// Unpacks an archive into an empty directory; on an error part of it lies there.
+///
+/// # Errors
+/// `ArchiveEscapes`, `ArchiveInvalid`, `ArchiveTooLarge`.
+pub fn unpack(into: &Dir, body: impl Read, bounds: Bounds) -> Result<Unpacked> {
     let mut body = BufReader::new(body);
     let compressed = {
         use io::BufRead;

@@ -11,11 +11,13 @@ mod info;
 mod noop;
 mod search;
 mod server;
+mod workspaces;
 
 pub use server::serve;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -31,9 +33,12 @@ use utoipa_axum::routes;
 use crate::config::Network;
 use crate::error::{Error, ErrorBody, Result};
 use crate::exec::Planner;
+use crate::held::Held;
 use crate::metrics::Metrics;
+use crate::pressure::Gauge;
 use crate::sandbox::Sandbox;
 use crate::snapshot::Workspaces;
+use crate::telemetry;
 
 /// Requests in JSON; archives and files have bounds of their own.
 const MAX_JSON_BYTES: usize = 32 << 20;
@@ -47,6 +52,10 @@ pub struct App {
     pub sandbox: Sandbox,
     pub planner: Planner,
     pub workspaces: Workspaces,
+    pub held: Arc<Held>,
+    pub pressure: Gauge,
+    /// Admitted commands that have no workspace yet.
+    pub preparing: AtomicUsize,
     pub metrics: Metrics,
     /// Rungs that a probe at start got.
     pub isolation: Vec<String>,
@@ -95,7 +104,7 @@ async fn holding<T: Send + 'static>(
     work: impl FnOnce(&App) -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let app = Arc::clone(app);
-    tokio::task::spawn_blocking(move || {
+    telemetry::spawn_blocking(move || {
         let _permit = permit; // until the work is done, even when its client has gone
         work(&app)
     })
@@ -169,6 +178,8 @@ fn routes(max_transfer_bytes: usize) -> (OpenApiRouter<Arc<App>>, OpenApiRouter<
         .routes(routes!(forks::delete))
         .routes(routes!(forks::reset))
         .routes(routes!(diff::diff))
+        .routes(routes!(workspaces::list))
+        .routes(routes!(workspaces::put, workspaces::get, workspaces::delete))
         .routes(routes!(info::info));
     (open, guarded)
 }

@@ -43,7 +43,7 @@ fn find(names: &[&str; 2]) -> Option<PathBuf> {
 }
 
 /// Where our own cgroup may be mounted: that of a version 1 `controller` first, then version 2.
-pub(super) fn own_directories(controller: &str) -> Vec<PathBuf> {
+pub fn own_directories(controller: &str) -> Vec<PathBuf> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let path_of = |wanted: &str| {
         own.lines().find_map(|line| {

@@ -23,7 +23,7 @@ mod visible;
 pub mod wire;
 mod zygote;
 
-pub use cgroup::memory_limit_bytes;
+pub use cgroup::{memory_limit_bytes, own_directories};
 pub use output::{Captured, Live};
 pub use unix_sockets::foreign_sockets;
 pub use visible::Visible;

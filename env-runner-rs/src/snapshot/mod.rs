@@ -10,7 +10,8 @@ mod manifest;
 mod registry;
 mod reset;
 
-pub use copy::Method;
+pub use copy::{Method, copy_tree, make_directory};
 pub use diff::{Diff, diff};
 pub use manifest::Manifest;
 pub use registry::{Fork, ForkInfo, Lease, Workspaces};
+pub use reset::reset;

@@ -95,7 +95,7 @@ pub struct Workspaces {
 }
 
 impl Workspaces {
-    /// Clears what an earlier runner left in `home`; its forks are unknown to this one.
+    /// Clears what an earlier runner left in `home`, but for the names in `keep`; its forks are unknown to this one.
     ///
     /// # Errors
     /// When `home` cannot be cleared.
@@ -105,8 +105,10 @@ impl Workspaces {
         limits: Limits,
         max_forks: usize,
         max_fork_bytes: u64,
+        keep: &[PathBuf],
     ) -> io::Result<Self> {
-        crate::files::clear(&open_root(&home)?, &[Path::new("lost+found")])?;
+        let keep: Vec<&Path> = keep.iter().map(PathBuf::as_path).chain([Path::new("lost+found")]).collect();
+        crate::files::clear(&open_root(&home)?, &keep)?;
         let main = Workspace { path: main, users: Arc::default(), fork: None, from: String::new(), created_at: now() };
         let all = Mutex::new(HashMap::from([(MAIN.to_owned(), Arc::new(main))]));
         Ok(Self { home, limits, max_forks, max_fork_bytes, all, snapshots: Mutex::default() })

@@ -19,6 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// A runner with directories of its own, stopped and removed when dropped.
 pub struct Runner {
     pub home: TempDir,
+    user: Option<u32>,
     child: Child,
     base: String,
     agent: ureq::Agent,
@@ -97,22 +98,16 @@ pub fn command(home: &Path, user: Option<u32>) -> Command {
 impl Runner {
     pub fn start(user: Option<u32>, flags: &[&str]) -> Self {
         let home = home_for(user);
-        let path = |name: &str| home.path().join(name);
-        let mut child = command(home.path(), user)
-            .args(["serve", "--listen", "127.0.0.1:0", "--max-processes", "200"])
-            .arg("--token-file")
-            .arg(path("token/token"))
-            .arg("--workspace")
-            .arg(path("workspace"))
-            .arg("--forks-dir")
-            .arg(path("forks"))
-            .args(flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let base = format!("http://{}", address(&mut child));
+        let (child, base) = serve(home.path(), user, flags);
         let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
-        Self { home, child, base, agent: config.into() }
+        Self { home, user, child, base, agent: config.into() }
+    }
+
+    /// Kills the runner as a crash would, and starts another one where it was.
+    pub fn start_again(&mut self, flags: &[&str]) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        (self.child, self.base) = serve(self.home.path(), self.user, flags);
     }
 
     pub fn pid(&self) -> u32 {
@@ -197,6 +192,24 @@ impl Runner {
         assert_eq!(reply.status, 201, "{}", String::from_utf8_lossy(&reply.bytes));
         reply.json()["id"].as_str().unwrap().to_owned()
     }
+}
+
+/// A runner that listens, and where.
+fn serve(home: &Path, user: Option<u32>, flags: &[&str]) -> (Child, String) {
+    let mut child = command(home, user)
+        .args(["serve", "--listen", "127.0.0.1:0", "--max-processes", "200"])
+        .arg("--token-file")
+        .arg(home.join("token/token"))
+        .arg("--workspace")
+        .arg(home.join("workspace"))
+        .arg("--forks-dir")
+        .arg(home.join("forks"))
+        .args(flags)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let base = format!("http://{}", address(&mut child));
+    (child, base)
 }
 
 impl Drop for Runner {

@@ -38,6 +38,10 @@ _SERVE = {
     "RUNNER_MAX_ARCHIVE_BYTES": str(2 * _GIB),
     "RUNNER_MAX_ENTRIES": "500000",
     "RUNNER_MAX_TRANSFER_BYTES": str(64 * 2**20),
+    "RUNNER_MAX_WORKSPACES": "64",
+    "RUNNER_MAX_WORKSPACE_BYTES": str(_GIB),
+    "RUNNER_MAX_WORKSPACES_TOTAL_BYTES": str(2 * _GIB),
+    "RUNNER_SPARE_FORKS": "4",
     "RUNNER_PORT_FILE": "/forks/port",  # where no command can put a link in its place
     "RUNNER_EXIT_WITH_PARENT": "false",
 }
