@@ -19,10 +19,9 @@ const (
 // observe registers what is read off the running parts at each scrape.
 func (s *service) observe(d *dispatch.Dispatcher) {
 	auto := promauto.With(s.registry)
-	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	auto.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "dspy_orchestrator_in_flight_tasks", Help: "Attempts that run in this process.",
-	}, func() float64 { return float64(d.InFlight()) })
+	s.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), schedule{d, s.places},
+	)
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "dspy_orchestrator_healthy_runners", Help: "Env runners that passed their last check.",
 	}, func() float64 {
@@ -34,7 +33,7 @@ func (s *service) observe(d *dispatch.Dispatcher) {
 // maintain keeps the queue's gauges fresh and its streams short until ctx ends.
 func (s *service) maintain(ctx context.Context) {
 	tasks := promauto.With(s.registry).NewGaugeVec(prometheus.GaugeOpts{
-		Name: "dspy_orchestrator_queue_tasks", Help: "Tasks in the store: ready, leased, and dead letters.",
+		Name: "dspy_orchestrator_queue_tasks", Help: "Tasks in the store: those that have not ended, and dead letters.",
 	}, []string{"stage"})
 	stats, trim := time.NewTicker(statsEvery), time.NewTicker(trimEvery)
 	defer stats.Stop()
@@ -60,8 +59,7 @@ func (s *service) count(ctx context.Context, tasks *prometheus.GaugeVec) error {
 	if err != nil {
 		return err
 	}
-	tasks.WithLabelValues("ready").Set(float64(n.Ready))
-	tasks.WithLabelValues("leased").Set(float64(n.Pending))
+	tasks.WithLabelValues("live").Set(float64(n.Live))
 	tasks.WithLabelValues("dead").Set(float64(n.Dead))
 	return nil
 }

@@ -17,10 +17,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/redis/go-redis/v9"
 
+	"dspyagent.io/orchestrator/internal/auth"
 	"dspyagent.io/orchestrator/internal/backend/runner"
 	"dspyagent.io/orchestrator/internal/config"
 	"dspyagent.io/orchestrator/internal/dispatch"
 	"dspyagent.io/orchestrator/internal/httpapi"
+	"dspyagent.io/orchestrator/internal/limit"
 	"dspyagent.io/orchestrator/internal/queue"
 	"dspyagent.io/orchestrator/internal/telemetry"
 )
@@ -51,7 +53,14 @@ func serve(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("--runners: %w", err)
 	}
-	s := &service{config: c, log: log, queue: q, pool: pool, registry: prometheus.NewRegistry()}
+	tokens, err := auth.NewStatic(c.TokenFile, "", log)
+	if err != nil {
+		return fmt.Errorf("--token-file: %w", err)
+	}
+	s := &service{config: c, log: log, queue: q, pool: pool, auth: tokens, registry: prometheus.NewRegistry()}
+	if s.places, err = s.backends(); err != nil {
+		return err
+	}
 	err = s.run(ctx)
 	q.Close()
 	return errors.Join(err, db.Close())
@@ -89,6 +98,8 @@ type service struct {
 	log      *slog.Logger
 	queue    *queue.Redis
 	pool     *runner.Pool
+	auth     auth.Authenticator
+	places   map[string]dispatch.Place
 	registry *prometheus.Registry
 	draining atomic.Bool
 }
@@ -99,13 +110,13 @@ func (s *service) run(ctx context.Context) error {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	opt := dispatch.Defaults()
-	opt.Workers, opt.Lease, opt.DrainTimeout = s.config.Workers, s.config.Lease, s.config.DrainTimeout
-	opt.MaxHeld = max(opt.MaxHeld, 2*opt.Workers)
-	d := dispatch.New(s.queue, s.pool, opt, s.log, dispatch.NewMetrics(s.registry))
+	opt.Lease, opt.DrainTimeout, opt.KeepInLog = s.config.Lease, s.config.DrainTimeout, s.config.ResultTTL
+	d := dispatch.New(s.queue, s.places, opt, s.log, dispatch.NewMetrics(s.registry))
 	s.observe(d)
+	api := httpapi.NewAPI(httpapi.Options{Tasks: s.queue, Canceller: noCanceller{}, Auth: s.auth, Log: s.log})
 
 	server := &http.Server{
-		Handler: s.routes(d), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
+		Handler: s.routes(api), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 	}
 	failed := make(chan error, 2)
@@ -137,6 +148,7 @@ func (s *service) run(ctx context.Context) error {
 	server.SetKeepAlivesEnabled(false)
 	stopWork()
 	parts.Wait()
+	api.Close()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return errors.Join(err, server.Shutdown(bounded), closeProfiles())
@@ -161,9 +173,23 @@ func (s *service) open(ctx context.Context) bool {
 	}
 }
 
-func (s *service) routes(d *dispatch.Dispatcher) http.Handler {
+type noCanceller struct{}
+
+// Cancel does nothing: the leader finds requests in the log.
+func (noCanceller) Cancel(string) {}
+
+// backends are the places where tasks run, by the names that tasks call them.
+func (s *service) backends() (map[string]dispatch.Place, error) {
+	workers, err := limit.NewFixed(s.config.Workers)
+	if err != nil {
+		return nil, fmt.Errorf("--workers: %w", err)
+	}
+	return map[string]dispatch.Place{queue.RunnerBackend: {Backend: s.pool, Limit: workers}}, nil
+}
+
+func (s *service) routes(api http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/v1/", httpapi.New(s.queue, d, s.config.Token, s.log))
+	mux.Handle("/v1/", api)
 	httpapi.Probes(mux, s.ready, s.log)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
 	return mux

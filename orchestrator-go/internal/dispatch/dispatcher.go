@@ -1,7 +1,8 @@
-// Package dispatch carries leased tasks to a backend and their outcomes back to the queue.
+// Package dispatch leads the queue: it moves tasks between the store, the schedule and the backends.
 //
-// One goroutine reads, one reclaims what dead processes held, one renews, some write
-// outcomes, and one more per held task carries it through its attempts (carry.go).
+// Of all processes one leads (reign.go). It reads the log (intake.go), begins attempts as limits allow (begin.go),
+// carries each on its backend (attempt.go), and records what becomes of them (record.go). What to do next is
+// decided by package schedule alone.
 package dispatch
 
 import (
@@ -12,100 +13,149 @@ import (
 	"time"
 
 	"dspyagent.io/orchestrator/internal/backend"
+	"dspyagent.io/orchestrator/internal/limit"
 	"dspyagent.io/orchestrator/internal/queue"
+	"dspyagent.io/orchestrator/internal/schedule"
 )
 
-// Queue is what the dispatcher needs of a queue; package queuetest says what it must hold to.
-type Queue interface {
-	Read(ctx context.Context, limit int, block time.Duration) ([]queue.Lease, error)
-	Reclaim(ctx context.Context, limit int, held func(entry string) bool) ([]queue.Lease, error)
-	Renew(ctx context.Context, held []queue.Progress) (queue.Renewal, error)
-	Retry(ctx context.Context, lease queue.Lease) (queue.Lease, error)
-	Finish(ctx context.Context, done []queue.Completion) ([]bool, error)
-	Release(ctx context.Context, leases []queue.Lease) error
+// Store is what a leader needs of a queue; package queuetest says what it must hold to.
+type Store interface {
+	Lead(ctx context.Context, term queue.Term) (queue.Term, error)
+	Resign(ctx context.Context, term queue.Term, unbegun []queue.Entry) error
+	Adopt(ctx context.Context, cursor string, mine bool) ([]queue.Entry, string, error)
+	Next(ctx context.Context, limit int, block time.Duration) ([]queue.Entry, error)
+	Begin(ctx context.Context, entries []queue.Entry) ([]*queue.Task, error)
+	Record(ctx context.Context, term queue.Term, changes []queue.Change) error
 }
 
-// Backend runs the attempts; package backendtest says what it must hold to.
-type Backend = backend.Backend
+// Place is a backend with what bounds its attempts.
+type Place struct {
+	Backend backend.Backend
+	Limit   limit.Limiter                 // of all attempts there at once
+	Classes map[queue.Class]limit.Limiter // of those of one class; nil for none
+	// Resumes says that an attempt which is detached goes on, and is found again.
+	Resumes bool
+}
 
 // Options are the settings of a Dispatcher; Defaults has them all.
 type Options struct {
-	Workers      int           // attempts at once
-	MaxHeld      int           // leased tasks at once: running, waiting for another attempt, being recorded
-	Lease        time.Duration // of the queue; renewed three times in it
-	Block        time.Duration // a read waits this long for the first task
+	Lease        time.Duration // of the store; renewed four times in it
+	Block        time.Duration // a read of the log waits this long for the first entry
 	BackoffBase  time.Duration // before the second attempt, doubled for each one after
 	BackoffMax   time.Duration
 	DrainTimeout time.Duration // for running attempts at the end, before they are handed back
+	PublishAfter time.Duration // that an attempt runs before the store shows it
+	MaxBytes     int64         // of running tasks and the results that they may have, about
+	KeepInLog    time.Duration // before the entry of a task that takes long is appended again
 }
 
 // Defaults are the options of a production dispatcher.
 func Defaults() Options {
 	return Options{
-		Workers: 128, MaxHeld: 2048, Lease: 1500 * time.Millisecond, Block: time.Second,
-		BackoffBase: 200 * time.Millisecond, BackoffMax: 30 * time.Second, DrainTimeout: 20 * time.Second,
+		Lease: 1200 * time.Millisecond, Block: time.Second, BackoffBase: 200 * time.Millisecond, BackoffMax: 30 * time.Second,
+		DrainTimeout: 20 * time.Second, PublishAfter: 300 * time.Millisecond, MaxBytes: 256 << 20, KeepInLog: time.Hour,
 	}
 }
 
-// Why the context of a held task ended.
-var (
-	errEnded     = errors.New("the task was ended elsewhere")
-	errLeaseLost = errors.New("the lease was lost")
-	errDraining  = errors.New("the orchestrator is stopping")
-)
-
-// Dispatcher runs the tasks of a queue on a backend. Make one with New.
+// Dispatcher runs the tasks of a queue on backends, while this process leads. Make one with New.
 type Dispatcher struct {
-	queue   Queue
-	backend Backend
+	store   Store
+	places  map[string]Place
 	opt     Options
 	log     *slog.Logger
 	metrics *Metrics
-	held    *holds
-	slots   chan struct{} // one token per running attempt
-	done    chan ending
 
-	draining <-chan struct{} // closed from the moment when Run is to stop: no attempt begins any more
+	mu    sync.Mutex
+	reign *reign // nil while another process leads
 }
 
-// New returns a dispatcher that is idle until Run.
-func New(q Queue, b Backend, opt Options, log *slog.Logger, metrics *Metrics) *Dispatcher {
-	return &Dispatcher{
-		queue: q, backend: b, opt: opt, log: log.With("component", "dispatch"), metrics: metrics,
-		held: newHolds(opt.MaxHeld), slots: make(chan struct{}, opt.Workers),
-		done: make(chan ending, opt.MaxHeld),
-	}
+// New returns a dispatcher that is idle until Run. Places are named by what tasks call their backend.
+func New(store Store, places map[string]Place, opt Options, log *slog.Logger, metrics *Metrics) *Dispatcher {
+	return &Dispatcher{store: store, places: places, opt: opt, log: log.With("component", "dispatch"), metrics: metrics}
 }
 
-// Run works until ctx ends, then drains: it reads no more, lets attempts finish within
-// DrainTimeout, hands the rest back, and returns when every outcome is recorded.
+// Run leads whenever no other process does, until ctx ends. It then drains: it begins no further attempt, lets
+// those that run end within DrainTimeout, hands the rest back, and returns when every outcome is recorded.
 func (d *Dispatcher) Run(ctx context.Context) {
-	d.draining = ctx.Done()
-	work, abandon := context.WithCancelCause(context.WithoutCancel(ctx))
-	var intake, upkeep, finishers sync.WaitGroup
-	intake.Go(func() { d.readLoop(ctx, work) })
-	intake.Go(func() { d.reclaimLoop(ctx, work) })
-	upkeep.Go(func() { d.renewLoop(work) })
-	for range finisherCount {
-		finishers.Go(d.finishLoop)
+	for ctx.Err() == nil {
+		sent := time.Now()
+		term, err := d.store.Lead(ctx, queue.Term{})
+		if err == nil {
+			d.lead(ctx, term, sent)
+			continue
+		}
+		if !errors.Is(err, queue.ErrFenced) && ctx.Err() == nil {
+			d.log.Error("cannot ask for the lead; trying again", "error", err)
+		}
+		pause(ctx, d.opt.Lease/8)
 	}
-	intake.Wait()
-	d.drain(abandon)
-	abandon(errDraining)
-	upkeep.Wait()
-	close(d.done)
-	finishers.Wait()
 }
 
-// drain waits for the held tasks; those that wait for another attempt are handed back at once.
-func (d *Dispatcher) drain(abandon context.CancelCauseFunc) {
-	deadline := time.AfterFunc(d.opt.DrainTimeout, func() { abandon(errDraining) })
-	defer deadline.Stop()
-	d.held.wait()
+// lead rules for one term.
+func (d *Dispatcher) lead(ctx context.Context, term queue.Term, since time.Time) {
+	r := newReign(d, term, since)
+	d.log.Info("leading", "epoch", term.Epoch)
+	d.set(r)
+	r.run(ctx)
+	d.set(nil)
+	d.log.Info("no longer leading", "epoch", term.Epoch)
 }
 
-// Cancel stops the attempt of a task that was cancelled, if it runs here.
-func (d *Dispatcher) Cancel(id string) { d.held.endTask(id, errEnded) }
+func (d *Dispatcher) set(r *reign) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.reign = r
+}
 
-// InFlight is the number of attempts that run now.
-func (d *Dispatcher) InFlight() int { return len(d.slots) }
+func (d *Dispatcher) current() *reign {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.reign
+}
+
+// Leading says whether this process leads, and what it schedules then.
+func (d *Dispatcher) Leading() (view schedule.View, leads bool) {
+	r := d.current()
+	if r == nil {
+		return view, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.machine.View(), true
+}
+
+// Wake has the leader look for tasks that it may begin now, such as after a limit grew. It never waits.
+func (d *Dispatcher) Wake() {
+	if r := d.current(); r != nil {
+		signal(r.work)
+	}
+}
+
+func (d *Dispatcher) resumes(backend string) bool { return d.places[or(backend)].Resumes }
+
+func or(backend string) string {
+	if backend == "" {
+		return queue.RunnerBackend
+	}
+	return backend
+}
+
+// pause waits for a duration; it reports false when ctx ended first.
+func pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// signal wakes whoever waits on a channel of one place.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -5,13 +5,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Metrics are the dispatcher's own; labels are the three classes and the terminal states.
+// Metrics are the dispatcher's own; labels are the classes and the terminal states.
 type Metrics struct {
-	wait      *prometheus.HistogramVec
-	run       *prometheus.HistogramVec
-	retries   *prometheus.CounterVec
-	finished  *prometheus.CounterVec
-	reclaimed prometheus.Counter
+	wait     *prometheus.HistogramVec
+	run      *prometheus.HistogramVec
+	retries  *prometheus.CounterVec
+	finished *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics.
@@ -31,8 +30,5 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		finished: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "dspy_orchestrator_tasks_finished_total", Help: "Tasks that this process ended, by state; Dead among them.",
 		}, []string{"class", "state"}),
-		reclaimed: auto.NewCounter(prometheus.CounterOpts{
-			Name: "dspy_orchestrator_reclaimed_total", Help: "Tasks taken over after their lease expired.",
-		}),
 	}
 }

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -11,11 +10,11 @@ import (
 // commitTimeout bounds a grouped commit, which belongs to no single request.
 const commitTimeout = 10 * time.Second
 
-// room is how many more tasks may wait, up to wanted or beyond. The depth is the one that the latest commit saw:
+// room is how many more tasks there may be, up to wanted or beyond. The depth is the one that the latest commit saw:
 // asking would cost every commit a round trip, so that is done only where the answer would be a refusal. The bound
 // is a soft one therefore: each replica may exceed it by what the others have added since its own latest commit.
 // Neither the length of the stream would do, which keeps finished tasks for their time, nor a counter of our own:
-// the group of readers counts what is not delivered exactly, whoever crashes.
+// the group of readers counts what has not ended exactly, whoever crashes.
 func (q *Redis) room(wanted int) (int, error) {
 	if q.opt.MaxQueued == 0 || q.depth+int64(wanted) <= int64(q.opt.MaxQueued) {
 		return wanted, nil
@@ -26,8 +25,8 @@ func (q *Redis) room(wanted int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	q.depth = info.lag
-	return max(0, q.opt.MaxQueued-int(info.lag)), nil
+	q.depth = info.live()
+	return max(0, q.opt.MaxQueued-int(q.depth)), nil
 }
 
 // commit stores records and entries in one transaction. A draft whose record exists
@@ -39,10 +38,14 @@ func (q *Redis) commit(drafts []draft) error {
 	var groups *redis.XInfoGroupsCmd
 	cmds, err := q.db.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		for i, d := range drafts {
-			sets[i] = p.SetArgs(ctx, q.taskKey(d.id), d.value, redis.SetArgs{Mode: "NX"})
-			p.XAdd(ctx, q.entry(d.id, d.generation, len(d.value)))
+			fields, err := d.entry.fields()
+			if err != nil {
+				return err
+			}
+			sets[i] = p.SetArgs(ctx, q.taskKey(d.entry.Task), d.value, redis.SetArgs{Mode: "NX"})
+			p.XAdd(ctx, &redis.XAddArgs{Stream: q.logKey(), Values: fields})
 		}
-		groups = p.XInfoGroups(ctx, q.readyKey())
+		groups = p.XInfoGroups(ctx, q.logKey())
 		return nil
 	})
 	if err := firstError(cmds, err); err != nil {
@@ -54,13 +57,7 @@ func (q *Redis) commit(drafts []draft) error {
 	// Where the store has lost the group, none of the tasks was delivered; the next read makes it again.
 	q.depth = int64(len(drafts))
 	if info, err := workers(groups); err == nil {
-		q.depth = info.lag
+		q.depth = info.live()
 	}
 	return nil
-}
-
-func (q *Redis) entry(id, generation string, bytes int) *redis.XAddArgs {
-	return &redis.XAddArgs{Stream: q.readyKey(), Values: []string{
-		"id", id, "generation", generation, "bytes", strconv.Itoa(bytes),
-	}}
 }

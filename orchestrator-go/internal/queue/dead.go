@@ -13,7 +13,8 @@ import (
 // reviveLock is how long one request may take to put a dead letter back.
 const reviveLock = 10 * time.Second
 
-// Revive puts a dead letter back into the queue with all its attempts.
+// Revive puts a dead letter back into the queue with all its attempts. It comes back without its parent, which has
+// ended since, and without its deadline when that has passed.
 // Errors: ErrNotFound, ErrNotDead (also while another request revives it).
 func (q *Redis) Revive(ctx context.Context, id string) (Task, error) {
 	err := q.db.SetArgs(ctx, q.lockKey(id), "1", redis.SetArgs{Mode: "NX", TTL: reviveLock}).Err()
@@ -38,8 +39,16 @@ func (q *Redis) revive(ctx context.Context, id string) (Task, error) {
 	if task.State != Dead {
 		return task, ErrNotDead
 	}
+	task.Spec.Parent = ""
+	if time.Now().After(task.Spec.Deadline) {
+		task.Spec.Deadline = time.Time{}
+	}
 	generation := rand.Text()[:8]
-	value, err := encode(record{task.Spec, task.Traceparent, task.CreatedAt, generation})
+	value, err := encode(record{Spec: task.Spec, Traceparent: task.Traceparent, CreatedAt: task.CreatedAt, Generation: generation})
+	if err != nil {
+		return task, err
+	}
+	fields, err := Entry{Task: id, Generation: generation, Meta: metaOf(task.Spec), Bytes: len(value)}.fields()
 	if err != nil {
 		return task, err
 	}
@@ -50,7 +59,7 @@ func (q *Redis) revive(ctx context.Context, id string) (Task, error) {
 	_, err = q.db.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.Set(ctx, q.taskKey(id), value, 0)
 		p.Del(ctx, q.endKey(id), q.runKey(id))
-		p.XAdd(ctx, q.entry(id, generation, len(value)))
+		p.XAdd(ctx, &redis.XAddArgs{Stream: q.logKey(), Values: fields})
 		if len(letters) > 0 {
 			p.XDel(ctx, q.deadKey(), letters...)
 		}

@@ -18,24 +18,27 @@ var idempotencySpace = uuid.MustParse("5a0f5b0e-9c1d-4d6a-8f0b-6f3a7c1e2d40")
 
 // draft is a task on its way into the store; won tells afterwards whether it is the one stored.
 type draft struct {
-	id         string
-	generation string
-	value      string
-	won        *bool
+	entry Entry
+	value string
+	won   *bool
 }
 
 // Enqueue stores the tasks, all or none, and returns their ids in order. A submission whose
 // idempotency key is known returns the id of the task that came first, while that is kept.
 // Errors: ErrTooLarge; ErrQueueFull; ErrIdempotencyConflict when that task was a different one;
-// the others are then stored.
+// the others are then stored. Of parents: ErrParentNotFound, ErrParentEnded, ErrTooDeep.
 func (q *Redis) Enqueue(ctx context.Context, subs []Submission) ([]string, error) {
+	subs, err := q.inherit(ctx, subs)
+	if err != nil {
+		return nil, err
+	}
 	drafts, ids, bytes := make([]draft, len(subs)), make([]string, len(subs)), 0
 	for i, sub := range subs {
 		d, err := newDraft(sub)
 		if err != nil {
 			return nil, err
 		}
-		drafts[i], ids[i], bytes = d, d.id, bytes+len(d.value)
+		drafts[i], ids[i], bytes = d, d.entry.Task, bytes+len(d.value)
 	}
 	if err := q.enqueues.submit(ctx, drafts, bytes); err != nil {
 		return nil, fmt.Errorf("enqueueing: %w", err)
@@ -44,7 +47,7 @@ func (q *Redis) Enqueue(ctx context.Context, subs []Submission) ([]string, error
 		if *d.won {
 			continue
 		}
-		if err := q.checkSame(ctx, d.id, subs[i].Spec); err != nil {
+		if err := q.checkSame(ctx, d.entry.Task, subs[i].Spec); err != nil {
 			return nil, err
 		}
 	}
@@ -58,12 +61,13 @@ func newDraft(sub Submission) (draft, error) {
 	}
 	generation := rand.Text()[:8]
 	value, err := encode(record{
-		Spec: sub.Spec, Traceparent: sub.Traceparent, CreatedAt: time.Now().UTC(), Generation: generation,
+		Spec: sub.Spec, Traceparent: sub.Traceparent, CreatedAt: time.Now().UTC(), Depth: sub.depth, Generation: generation,
 	})
 	if len(value) > MaxTaskBytes {
 		return draft{}, ErrTooLarge
 	}
-	return draft{id: id, generation: generation, value: value, won: new(bool)}, err
+	entry := Entry{Task: id, Generation: generation, Meta: metaOf(sub.Spec), Bytes: len(value)}
+	return draft{entry: entry, value: value, won: new(bool)}, err
 }
 
 // newID derives the id from the idempotency key, so that SET NX on the record is the whole check.

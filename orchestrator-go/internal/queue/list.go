@@ -18,19 +18,15 @@ const (
 
 var cursorForm = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,20}$`)
 
-// List returns tasks, newest first; an empty state means all. A page may be short, even
+// List returns the tasks that a filter lets through, newest first. A page may be short, even
 // empty, and still have a cursor: a call looks at a bounded number of tasks, and of bytes.
-func (q *Redis) List(ctx context.Context, state State, limit int, cursor string) (Page, error) {
-	return q.list(ctx, q.readyKey(), cursor, &lister{
-		limit: limit, want: func(t *Task) bool { return state == "" || t.State == state },
-	})
+func (q *Redis) List(ctx context.Context, filter Filter, limit int, cursor string) (Page, error) {
+	return q.list(ctx, q.logKey(), cursor, &lister{limit: limit, filter: filter})
 }
 
-// DeadLetters returns the tasks whose attempts ran out, newest first, as List does.
-func (q *Redis) DeadLetters(ctx context.Context, limit int, cursor string) (Page, error) {
-	return q.list(ctx, q.deadKey(), cursor, &lister{
-		limit: limit, want: func(t *Task) bool { return t.State == Dead },
-	})
+// DeadLetters returns the tasks whose attempts ran out, newest first, as List does; an empty tenant means everybody's.
+func (q *Redis) DeadLetters(ctx context.Context, tenant string, limit int, cursor string) (Page, error) {
+	return q.list(ctx, q.deadKey(), cursor, &lister{limit: limit, filter: Filter{State: Dead, Tenant: tenant}})
 }
 
 // list pages backwards through a stream of task ids.
@@ -50,7 +46,7 @@ func (q *Redis) list(ctx context.Context, key, cursor string, l *lister) (Page, 
 		}
 		last := len(entries) < count
 		for len(entries) > 0 && !l.done() {
-			n, bytes := fitting(entries)
+			n, bytes := readable(entries)
 			if err := q.look(ctx, entries[:n], l); err != nil {
 				return l.page, err
 			}
@@ -65,10 +61,22 @@ func (q *Redis) list(ctx context.Context, key, cursor string, l *lister) (Page, 
 	return l.page, nil
 }
 
+// readable is how many of the first entries can be read at once, at least one, and what that costs.
+func readable(messages []redis.XMessage) (n, bytes int) {
+	for _, m := range messages {
+		more := cost(m)
+		if n > 0 && bytes+more > chunkBytes {
+			break
+		}
+		n, bytes = n+1, bytes+more
+	}
+	return n, bytes
+}
+
 // lister gathers one page.
 type lister struct {
-	limit int
-	want  func(*Task) bool
+	limit  int
+	filter Filter
 
 	page           Page
 	seen           map[string]bool
@@ -81,9 +89,11 @@ func (l *lister) done() bool {
 
 // look reads the tasks of some entries and adds those wanted to the page, up to its limit.
 func (q *Redis) look(ctx context.Context, entries []redis.XMessage, l *lister) error {
-	ids := make([]string, len(entries))
-	for i, e := range entries {
-		ids[i] = taskID(e)
+	ids := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if e.Values["op"] == nil && l.mayPass(e) {
+			ids = append(ids, taskID(e))
+		}
 	}
 	views, err := q.views(ctx, ids)
 	if err != nil {
@@ -105,12 +115,33 @@ func (q *Redis) look(ctx context.Context, entries []redis.XMessage, l *lister) e
 	return nil
 }
 
+// mayPass says whether reading an entry's task is worth it; a letter says nothing of its task.
+func (l *lister) mayPass(m redis.XMessage) bool {
+	if m.Values["meta"] == nil {
+		return true
+	}
+	e, err := parseEntry(m, 1)
+	f := l.filter
+	return err != nil || (f.Tenant == "" || e.Meta.Tenant == f.Tenant) &&
+		(f.Parent == "" || e.Meta.Parent == f.Parent) && (f.Class == "" || e.Meta.Class == f.Class)
+}
+
 func (l *lister) add(task *Task) {
-	if l.seen[task.ID] || !l.want(task) {
+	if l.seen[task.ID] || !l.filter.passes(task) {
 		return
 	}
 	l.seen[task.ID] = true
-	brief := *task
-	brief.Spec.Stdin, brief.Spec.Env, brief.Result = "", nil, nil
-	l.page.Tasks = append(l.page.Tasks, brief)
+	l.page.Tasks = append(l.page.Tasks, brief(task))
+}
+
+func (f Filter) passes(t *Task) bool {
+	return (f.State == "" || t.State == f.State) && (f.Tenant == "" || t.Spec.Tenant == f.Tenant) &&
+		(f.Parent == "" || t.Spec.Parent == f.Parent) && (f.Class == "" || t.Spec.Class == f.Class)
+}
+
+// brief is a task without what may be large and is not for listings.
+func brief(task *Task) Task {
+	out := *task
+	out.Spec.Stdin, out.Spec.Env, out.Result = "", nil, nil
+	return out
 }

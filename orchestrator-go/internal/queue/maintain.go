@@ -13,7 +13,7 @@ import (
 // consumerTTL is how long a consumer that holds nothing may be silent before it is forgotten.
 const consumerTTL = 10 * time.Minute
 
-// Stats counts what is queued, leased and dead.
+// Stats counts what is live and dead.
 func (q *Redis) Stats(ctx context.Context) (Stats, error) {
 	info, err := q.group(ctx)
 	if err != nil {
@@ -23,7 +23,7 @@ func (q *Redis) Stats(ctx context.Context) (Stats, error) {
 	if err != nil {
 		return Stats{}, fmt.Errorf("counting dead letters: %w", err)
 	}
-	return Stats{Ready: info.lag, Pending: info.pending, Dead: dead}, nil
+	return Stats{Live: info.live(), Dead: dead}, nil
 }
 
 type groupInfo struct {
@@ -31,8 +31,10 @@ type groupInfo struct {
 	lastDelivered string
 }
 
+func (g groupInfo) live() int64 { return g.lag + g.pending }
+
 func (q *Redis) group(ctx context.Context) (groupInfo, error) {
-	return workers(q.db.XInfoGroups(ctx, q.readyKey()))
+	return workers(q.db.XInfoGroups(ctx, q.logKey()))
 }
 
 // workers finds the group of readers in the store's answer.
@@ -58,7 +60,7 @@ func (q *Redis) Trim(ctx context.Context) error {
 		return err
 	}
 	cut := older(settled, at(time.Now().Add(-q.opt.ResultTTL)))
-	if err := q.db.XTrimMinIDApprox(ctx, q.readyKey(), cut, 0).Err(); err != nil {
+	if err := q.db.XTrimMinIDApprox(ctx, q.logKey(), cut, 0).Err(); err != nil {
 		return fmt.Errorf("trimming the queue: %w", err)
 	}
 	buried := at(time.Now().Add(-q.opt.DeadTTL))
@@ -77,7 +79,7 @@ func (q *Redis) settledBefore(ctx context.Context) (string, error) {
 	if info.pending == 0 {
 		return info.lastDelivered, nil
 	}
-	pending, err := q.db.XPending(ctx, q.readyKey(), group).Result()
+	pending, err := q.db.XPending(ctx, q.logKey(), group).Result()
 	if err != nil {
 		return "", fmt.Errorf("reading the pending list: %w", err)
 	}
@@ -88,7 +90,7 @@ func (q *Redis) settledBefore(ctx context.Context) (string, error) {
 }
 
 func (q *Redis) forgetConsumers(ctx context.Context) error {
-	consumers, err := q.db.XInfoConsumers(ctx, q.readyKey(), group).Result()
+	consumers, err := q.db.XInfoConsumers(ctx, q.logKey(), group).Result()
 	if err != nil {
 		return fmt.Errorf("listing consumers: %w", err)
 	}
@@ -96,7 +98,7 @@ func (q *Redis) forgetConsumers(ctx context.Context) error {
 		if c.Pending > 0 || c.Idle < consumerTTL {
 			continue
 		}
-		if err := q.db.XGroupDelConsumer(ctx, q.readyKey(), group, c.Name).Err(); err != nil {
+		if err := q.db.XGroupDelConsumer(ctx, q.logKey(), group, c.Name).Err(); err != nil {
 			return fmt.Errorf("forgetting consumer %s: %w", c.Name, err)
 		}
 	}

@@ -17,29 +17,29 @@ const group = "workers"
 // Options are the settings of a Redis queue; zero durations are not defaulted.
 type Options struct {
 	Prefix    string        // of every key, such as "orchestrator/"
-	Lease     time.Duration // after which an unrenewed task is anybody's
+	Lease     time.Duration // after which a silent leader is replaced
 	ResultTTL time.Duration // how long a finished task can be read
 	DeadTTL   time.Duration // how long a dead letter can be read and retried
-	MaxQueued int           // tasks that may wait for their first delivery; 0 for any number
+	MaxQueued int           // tasks that may be there without having ended; 0 for any number
 }
 
 // Redis keeps the queue in a server that speaks RESP: RedDB, or Redis itself from 7.0 on.
 // Its methods are safe for concurrent use.
 type Redis struct {
-	db       redis.UniversalClient
+	db       *redis.Client
 	opt      Options
-	consumer string
+	name     string // of this process, among those that may lead
 	enqueues *grouper[draft]
-	depth    int64 // tasks that waited after the latest commit; of the goroutine that commits
+	depth    int64 // entries that were live after the latest commit; of the goroutine that commits
 }
 
 // NewRedis returns a queue on db, which stays the caller's to close after Close.
-func NewRedis(db redis.UniversalClient, opt Options) (*Redis, error) {
+func NewRedis(db *redis.Client, opt Options) (*Redis, error) {
 	host, err := os.Hostname()
 	if err != nil {
-		return nil, fmt.Errorf("naming the consumer: %w", err)
+		return nil, fmt.Errorf("naming the process: %w", err)
 	}
-	q := &Redis{db: db, opt: opt, consumer: host + "-" + rand.Text()[:8]}
+	q := &Redis{db: db, opt: opt, name: host + "-" + rand.Text()[:8]}
 	q.enqueues = newGrouper(q.room, q.commit)
 	return q, nil
 }
@@ -49,7 +49,7 @@ func (q *Redis) Close() { q.enqueues.close() }
 
 // Open makes the stream and its consumer group where they are missing.
 func (q *Redis) Open(ctx context.Context) error {
-	err := q.db.XGroupCreateMkStream(ctx, q.readyKey(), group, "0").Err()
+	err := q.db.XGroupCreateMkStream(ctx, q.logKey(), group, "0").Err()
 	if err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP") {
 		return fmt.Errorf("creating the consumer group: %w", err)
 	}
@@ -64,8 +64,10 @@ func (q *Redis) Ping(ctx context.Context) error {
 	return nil
 }
 
-func (q *Redis) readyKey() string         { return q.opt.Prefix + "ready" }
+func (q *Redis) logKey() string           { return q.opt.Prefix + "log" }
 func (q *Redis) deadKey() string          { return q.opt.Prefix + "dead" }
+func (q *Redis) leaderKey() string        { return q.opt.Prefix + "leader" }
+func (q *Redis) epochKey() string         { return q.opt.Prefix + "epoch" }
 func (q *Redis) taskKey(id string) string { return q.opt.Prefix + "task/" + id }
 func (q *Redis) runKey(id string) string  { return q.opt.Prefix + "run/" + id }
 func (q *Redis) endKey(id string) string  { return q.opt.Prefix + "end/" + id }
@@ -78,23 +80,10 @@ type record struct {
 	Spec        Spec      `json:"spec"`
 	Traceparent string    `json:"traceparent,omitempty"`
 	CreatedAt   time.Time `json:"created_at"`
+	Depth       int       `json:"depth,omitempty"` // of its ancestors
 	// Generation must equal that of the stream entry. An entry of another one is stale: it
 	// lost the race of two requests with one idempotency key, or a dead letter was put back since.
 	Generation string `json:"generation"`
-}
-
-// progress is the value at run/<id>.
-type progress struct {
-	State     State     `json:"state"`
-	Attempts  int       `json:"attempts"`
-	StartedAt time.Time `json:"started_at"`
-	Fault     *Fault    `json:"error,omitempty"`
-}
-
-// ended is the value at end/<id>.
-type ended struct {
-	Outcome
-	Output string `json:"output,omitempty"` // of a result kept apart: its place is out/<id>/<output>
 }
 
 // decode unmarshals one value of an MGET reply; absent values report false.

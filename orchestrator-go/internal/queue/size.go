@@ -14,7 +14,7 @@ const (
 	// chunkBytes is about what is sent to the store, or asked of it, at once.
 	chunkBytes = 8 << 20
 
-	// asideBytes is about what comes with a task's record: its progress, and its outcome without a large result.
+	// asideBytes is about what comes with a task's record: where it stands, and its outcome without a large result.
 	asideBytes = 3 << 10
 )
 
@@ -28,14 +28,13 @@ func cost(m redis.XMessage) int {
 	return bytes + asideBytes
 }
 
-// fitting is how many of the first entries can be read at once, at least one, and what that costs.
-func fitting(messages []redis.XMessage) (n, bytes int) {
-	for _, m := range messages {
-		more := cost(m)
-		if n > 0 && bytes+more > chunkBytes {
-			break
+// fitting is how many of the first entries can be read at once, at least one.
+func fitting(entries []Entry) int {
+	total := 0
+	for i, e := range entries {
+		if total += e.Bytes + asideBytes; total > chunkBytes {
+			return max(1, i)
 		}
-		n, bytes = n+1, bytes+more
 	}
-	return n, bytes
+	return len(entries)
 }

@@ -1,14 +1,17 @@
 // Package queue holds the orchestrator's durable task queue: what a task is,
 // and its storage in streams and strings of any server that speaks RESP.
 //
-// A task is three immutable-by-convention values and one stream entry:
+// One process leads (term.go): it reads the log, schedules in memory, and alone writes what becomes of a task.
+// Every process takes requests and appends them to the log:
 //
-//	<prefix>task/<id>  what to do, written once with the entry (one MULTI)
-//	<prefix>ready      the stream: its pending list holds leases and attempt counts
-//	<prefix>run/<id>   progress of a long attempt, expiring; a display aid only
-//	<prefix>end/<id>   the outcome, SET NX: the first terminal write wins
+//	<prefix>task/<id>  what to do, written once with its entry (one MULTI)
+//	<prefix>log        the stream of new tasks, and of requests to cancel one or to close a scope. What is pending in
+//	                   its group is what has not ended; an entry's delivery count, less one, is the attempts begun
+//	<prefix>run/<id>   where a task stands that was begun and has not ended
+//	<prefix>end/<id>   the outcome
 //	<prefix>out/<id>/  results too large for listings to come across, each named by its outcome
 //	<prefix>dead       a stream naming the tasks whose attempts ran out
+//	<prefix>leader     the name of the process that leads, expiring; <prefix>epoch counts the leaders
 package queue
 
 import (
@@ -21,13 +24,14 @@ var (
 	ErrNotFound            = errors.New("no such task")
 	ErrFinished            = errors.New("the task has finished")
 	ErrNotDead             = errors.New("the task is not a dead letter")
-	ErrLeaseLost           = errors.New("the lease on the task was lost")
+	ErrFenced              = errors.New("another process leads")
 	ErrIdempotencyConflict = errors.New("the idempotency key belongs to a different task")
 	ErrQueueFull           = errors.New("the queue is full")
 	ErrTooLarge            = errors.New("the task is too large")
 	ErrBadCursor           = errors.New("the cursor is not one that a listing returned")
 	ErrParentNotFound      = errors.New("no such parent task")
 	ErrParentEnded         = errors.New("the parent has ended")
+	ErrTooDeep             = errors.New("tasks are nested too deeply")
 	ErrNotScope            = errors.New("the task is not a scope")
 	ErrForbidden           = errors.New("the task is another tenant's")
 )
@@ -117,6 +121,8 @@ type Slurm struct {
 type Submission struct {
 	Spec        Spec
 	Traceparent string
+
+	depth int // of its ancestors
 }
 
 // Usage is what an attempt consumed, as the env runner measured it.
@@ -165,6 +171,7 @@ type Task struct {
 	History  []AttemptRecord // of its attempts, oldest first; of many only the last
 	Children Children
 	SpentMS  int64 // of its budget, by itself and all descendants
+	Closed   bool  // a scope that takes no more children
 }
 
 // AttemptRecord is what one attempt came to.
@@ -192,43 +199,20 @@ type Filter struct {
 	Class  Class
 }
 
-// Lease is the right to carry out one attempt of a task, until it goes unrenewed for the lease time.
-type Lease struct {
-	Entry   string // id of the stream entry that was delivered
-	Task    Task
-	Attempt int // counted by the store from 1, over every process that ever held the task
-
-	bytes int // of the task's record
-}
-
-// Progress is a held lease with what there is to show of it.
-type Progress struct {
-	Lease     Lease
-	State     State // Running, or Queued while it waits for its next attempt
-	StartedAt time.Time
-	Fault     *Fault // of the attempt before
-}
-
 // Outcome is the end of a task.
 type Outcome struct {
-	State      State     `json:"state"`
-	Attempts   int       `json:"attempts"`
-	Result     *Result   `json:"result,omitempty"`
-	Fault      *Fault    `json:"error,omitempty"`
-	StartedAt  time.Time `json:"started_at,omitzero"`
-	FinishedAt time.Time `json:"finished_at"`
-}
+	State      State           `json:"state"`
+	Attempts   int             `json:"attempts"`
+	Result     *Result         `json:"result,omitempty"`
+	Fault      *Fault          `json:"error,omitempty"`
+	StartedAt  time.Time       `json:"started_at,omitzero"`
+	FinishedAt time.Time       `json:"finished_at"`
+	Place      string          `json:"place,omitempty"`
+	History    []AttemptRecord `json:"history,omitempty"`
+	Children   Children        `json:"children,omitzero"`
+	SpentMS    int64           `json:"spent_ms,omitempty"`
 
-// Completion gives a lease up: with an outcome to record, or without one when the task ended elsewhere.
-type Completion struct {
-	Lease   Lease
-	Outcome *Outcome
-}
-
-// Renewal is what a renewal found out about leases that are no longer worth holding, by entry.
-type Renewal struct {
-	Lost  []string // somebody else holds them now
-	Ended []string // the task has an outcome already, such as Cancelled
+	output string // where the result is kept apart, when it is not here
 }
 
 // Page is one page of a listing, newest first; an empty Cursor means that it is the last. Its tasks
@@ -238,9 +222,8 @@ type Page struct {
 	Cursor string
 }
 
-// Stats counts the entries of the queue.
+// Stats counts what the store holds.
 type Stats struct {
-	Ready   int64 // not delivered to anybody yet
-	Pending int64 // leased
-	Dead    int64 // dead letters, retried ones excluded
+	Live int64 // tasks that have not ended, and requests about them
+	Dead int64 // dead letters, those put back excluded
 }

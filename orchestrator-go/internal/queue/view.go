@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -13,6 +14,7 @@ import (
 type view struct {
 	Task
 	output string
+	depth  int // of its ancestors
 }
 
 // Get returns one task. Errors: ErrNotFound.
@@ -44,6 +46,21 @@ func (q *Redis) result(ctx context.Context, id, name string) (*Result, error) {
 	return &result, err
 }
 
+// GetMany reads tasks as listings show them, in no order; those that are unknown are left out.
+func (q *Redis) GetMany(ctx context.Context, ids []string) ([]Task, error) {
+	tasks := make([]Task, 0, len(ids))
+	for page := range slices.Chunk(ids, scanPage) {
+		views, err := q.views(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range views {
+			tasks = append(tasks, brief(&v.Task))
+		}
+	}
+	return tasks, nil
+}
+
 // views reads tasks; those that are unknown are left out.
 func (q *Redis) views(ctx context.Context, ids []string) ([]view, error) {
 	if len(ids) == 0 {
@@ -70,18 +87,25 @@ func (q *Redis) views(ctx context.Context, ids []string) ([]view, error) {
 	return views, nil
 }
 
-// newView puts a task together from its record, its progress and its outcome, in that order.
+// newView puts a task together from its record, its standing and its outcome, in that order.
 func newView(id string, values []any) (view, bool, error) {
 	var rec record
 	if found, err := decode(values[0], &rec); !found || err != nil {
 		return view{}, false, err
 	}
-	v := view{Task: rec.task(id)}
-	var run progress
+	v := view{Task: rec.task(id), depth: rec.Depth}
+	if rec.Spec.Scope {
+		v.State = Waiting
+	}
+	var run standing
 	if found, err := decode(values[1], &run); err != nil {
 		return v, false, err
 	} else if found {
-		v.State, v.Attempts, v.Fault, v.StartedAt = run.State, run.Attempts, run.Fault, &run.StartedAt
+		v.State, v.Attempts, v.Fault, v.StartedAt, v.Place = run.State, run.Attempts, run.Fault, orNil(run.StartedAt), run.Place
+		v.History, v.Children, v.SpentMS, v.Closed = run.History, run.Children, run.SpentMS, run.Closed
+		if run.End != nil {
+			v.Result, v.Fault, v.output = run.End.Result, run.End.Fault, run.End.Output
+		}
 	}
 	var out ended
 	if found, err := decode(values[2], &out); err != nil {
@@ -89,6 +113,7 @@ func newView(id string, values []any) (view, bool, error) {
 	} else if found {
 		v.State, v.Attempts, v.Result, v.Fault = out.State, out.Attempts, out.Result, out.Fault
 		v.StartedAt, v.FinishedAt, v.output = orNil(out.StartedAt), &out.FinishedAt, out.Output
+		v.Place, v.History, v.Children, v.SpentMS, v.Closed = out.Place, out.History, out.Children, out.SpentMS, rec.Spec.Scope
 	}
 	return v, true, nil
 }

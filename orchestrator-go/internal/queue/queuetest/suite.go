@@ -18,9 +18,6 @@ const (
 	patience = 30 * time.Second
 )
 
-// nobody is what a process that holds nothing answers.
-func nobody(string) bool { return false }
-
 // Run checks a queue on a store. Each test has keys of its own.
 func Run(t *testing.T, server *Server) {
 	for name, test := range map[string]func(*testing.T, opener){
@@ -28,29 +25,32 @@ func Run(t *testing.T, server *Server) {
 		"a batch keeps its order":                        batch,
 		"one idempotency key is one task":                idempotency,
 		"an idempotency key cannot change its task":      idempotencyConflict,
-		"an expired lease is taken over":                 takeover,
-		"a renewed lease is not":                         renewed,
-		"a renewal shows what was lost or ended":         renewalShows,
-		"a retry counts, and needs the lease":            retry,
-		"a released task is free at once, uncharged":     release,
-		"a lease that was taken over is not released":    releaseLost,
-		"a stop after the delivery loses no task":        stopAfterDelivery,
-		"what cannot be read is handed back, uncharged":  unreadable,
-		"the first outcome wins":                         firstOutcome,
-		"finishing again changes nothing":                finishAgain,
-		"finishing again outlasts no outcome":            finishForever,
-		"a cancelled task is not delivered":              cancelQueued,
+		"one process leads, and the next after it":       oneLeads,
+		"a lease that ran out is kept if nobody led":     outlasts,
+		"a leader that was replaced records nothing":     fenced,
+		"a leader that resigns is replaced at once":      resigns,
+		"attempts are counted over all leaders":          attempts,
+		"an attempt that a stop broke off is no attempt": unbegun,
+		"the next leader finds what has not ended":       adopts,
+		"the next leader finds what was read late":       strays,
+		"where a task stands outlasts its leader":        standings,
+		"a task is appended again, and counts on":        moves,
+		"recording again changes nothing":                recordAgain,
+		"all of a record is written, or nothing":         recordWhole,
+		"a request to cancel reaches the leader":         cancels,
 		"a finished task cannot be cancelled":            cancelFinished,
-		"cancelling keeps no finished task from expiry":  cancelExpiring,
-		"cancelling does not shorten a dead letter":      cancelDead,
+		"a scope is closed":                              closes,
+		"children have a parent that has not ended":      parents,
+		"a stale entry asks for nothing":                 stale,
 		"a dead letter is listed and put back":           deadLetter,
 		"a dead letter is put back once":                 reviveOnce,
 		"a listing pages newest first":                   listing,
+		"a listing passes what its filter says":          filters,
 		"a listing carries no results":                   listingOfResults,
 		"large tasks are read and listed in pieces":      largeTasks,
-		"a large result is kept whole, the first of two": largeResult,
+		"a large result is kept whole":                   largeResult,
 		"a task that is too large is refused":            tooLarge,
-		"a full queue refuses until it is read":          fullQueue,
+		"a full queue refuses until tasks end":           fullQueue,
 		"replicas lose nothing at the bound":             fullQueueOfMany,
 		"an outcome expires":                             expiry,
 		"trimming keeps what is needed and counts agree": trimming,
@@ -118,44 +118,6 @@ func submit(t *testing.T, q *queue.Redis, specs ...queue.Spec) []string {
 
 func noop() queue.Spec { return queue.Spec{Noop: true} }
 
-func read(t *testing.T, q *queue.Redis, n int) []queue.Lease {
-	t.Helper()
-	leases, err := q.Read(t.Context(), n, 50*time.Millisecond)
-	check(t, err)
-	return leases
-}
-
-func readOne(t *testing.T, q *queue.Redis) queue.Lease {
-	t.Helper()
-	leases := read(t, q, 1)
-	if len(leases) != 1 {
-		t.Fatalf("read %d tasks, want 1", len(leases))
-	}
-	return leases[0]
-}
-
-// reclaim waits until a lease has expired.
-func reclaim(t *testing.T, q *queue.Redis) queue.Lease {
-	t.Helper()
-	var got []queue.Lease
-	Eventually(t, patience, "a lease expires", func() bool {
-		var err error
-		got, err = q.Reclaim(t.Context(), 10, nobody)
-		check(t, err)
-		return len(got) > 0
-	})
-	return got[0]
-}
-
-func finish(t *testing.T, q *queue.Redis, l queue.Lease, state queue.State) bool {
-	t.Helper()
-	recorded, err := q.Finish(t.Context(), []queue.Completion{{Lease: l, Outcome: &queue.Outcome{
-		State: state, Attempts: l.Attempt, FinishedAt: time.Now().UTC(),
-	}}})
-	check(t, err)
-	return recorded[0]
-}
-
 func expect(t *testing.T, q *queue.Redis, id string, state queue.State, attempts int) queue.Task {
 	t.Helper()
 	task, err := q.Get(t.Context(), id)
@@ -170,23 +132,23 @@ func lifecycle(t *testing.T, open opener) {
 	q := open()
 	ids := submit(t, q, queue.Spec{Argv: []string{"/bin/echo", "a b"}, Env: map[string]string{"K": "v"}, TimeoutMS: 5})
 	expect(t, q, ids[0], queue.Queued, 0)
-	l := readOne(t, q)
-	if l.Task.ID != ids[0] || l.Attempt != 1 || !slices.Equal(l.Task.Spec.Argv, []string{"/bin/echo", "a b"}) || l.Task.Spec.Env["K"] != "v" {
-		t.Errorf("leased %+v", l)
+	l := lead(t, q)
+	entry := l.one()
+	task := l.begin(entry)[0]
+	if task.ID != ids[0] || !slices.Equal(task.Spec.Argv, []string{"/bin/echo", "a b"}) || task.Spec.Env["K"] != "v" {
+		t.Errorf("began %+v", task)
 	}
 	begun := time.Now().UTC()
-	_, err := q.Renew(t.Context(), []queue.Progress{{Lease: l, State: queue.Running, StartedAt: begun}})
-	check(t, err)
-	if task := expect(t, q, ids[0], queue.Running, 1); !task.StartedAt.Equal(begun) {
-		t.Errorf("started at %v, want %v", task.StartedAt, begun)
+	l.record(queue.Change{Task: ids[0], Standing: &queue.Standing{State: queue.Running, Attempts: 1, StartedAt: begun, Place: "here"}})
+	if task := expect(t, q, ids[0], queue.Running, 1); !task.StartedAt.Equal(begun) || task.Place != "here" {
+		t.Errorf("running: %+v", task)
 	}
 	exit := 0
-	_, err = q.Finish(t.Context(), []queue.Completion{{Lease: l, Outcome: &queue.Outcome{
+	l.record(queue.Change{Task: ids[0], Begun: true, Settled: []string{entry.ID}, Outcome: &queue.Outcome{
 		State: queue.Succeeded, Attempts: 1, Result: &queue.Result{ExitCode: &exit, Stdout: "a b\n", Reason: "Completed"},
-		StartedAt: begun, FinishedAt: time.Now().UTC(),
-	}}})
-	check(t, err)
-	if task := expect(t, q, ids[0], queue.Succeeded, 1); task.Result.Stdout != "a b\n" || task.FinishedAt == nil {
+		StartedAt: begun, FinishedAt: time.Now().UTC(), History: []queue.AttemptRecord{{Number: 1, Token: 7}},
+	}})
+	if task := expect(t, q, ids[0], queue.Succeeded, 1); task.Result.Stdout != "a b\n" || task.FinishedAt == nil || task.History[0].Token != 7 {
 		t.Errorf("finished as %+v", task)
 	}
 	if _, err := q.Get(t.Context(), "00000000-0000-0000-0000-000000000000"); !errors.Is(err, queue.ErrNotFound) {
@@ -196,16 +158,9 @@ func lifecycle(t *testing.T, open opener) {
 
 func batch(t *testing.T, open opener) {
 	q := open()
-	specs := make([]queue.Spec, 500)
-	for i := range specs {
-		specs[i] = noop()
-	}
-	ids := submit(t, q, specs...)
-	var got []string
-	for _, l := range append(read(t, q, 300), read(t, q, 300)...) {
-		got = append(got, l.Task.ID)
-	}
-	if !slices.Equal(got, ids) {
+	ids := submit(t, q, slices.Repeat([]queue.Spec{noop()}, 500)...)
+	l := lead(t, q)
+	if got := tasksOf(append(l.next(300), l.next(300)...)); !slices.Equal(got, ids) {
 		t.Errorf("read %d tasks, not the %d sent in their order", len(got), len(ids))
 	}
 }
@@ -230,8 +185,17 @@ func idempotency(t *testing.T, open opener) {
 		})
 	}
 	senders.Wait()
-	if leases := read(t, q, 100); len(ids) != 1 || len(leases) != 1 {
-		t.Errorf("%d ids and %d leases for one key", len(ids), len(leases))
+	l, wanted := lead(t, q), 0
+	for i, task := range l.begin(l.next(100)...) {
+		if task != nil {
+			wanted++
+			if i != 0 {
+				t.Errorf("entry %d won, not the first", i)
+			}
+		}
+	}
+	if len(ids) != 1 || wanted != 1 {
+		t.Errorf("%d ids and %d tasks for one key", len(ids), wanted)
 	}
 }
 

@@ -32,13 +32,14 @@ func upTo(n int) func(*consumer) { return func(c *consumer) { c.MaxQueued = n } 
 
 func fullQueue(t *testing.T, open opener) {
 	q := open(longLease, upTo(10))
-	for i, c := range []struct{ read, send, want int }{
+	l := lead(t, q)
+	for i, c := range []struct{ end, send, want int }{
 		{0, 8, 8}, {0, 3, 0}, {0, 2, 2}, {0, 1, 0}, // a batch fits as a whole or not at all
-		{1, 2, 0}, {0, 1, 1}, // what is leased waits no more
+		{1, 2, 0}, {0, 1, 1}, // what has ended takes no room
 		{10, 10, 10}, {0, 1, 0},
 	} {
-		if c.read > 0 {
-			read(t, q, c.read)
+		for range c.end {
+			l.finish(l.one(), queue.Succeeded)
 		}
 		if got := len(enqueue(t, q, c.send)); got != c.want {
 			t.Errorf("step %d: %d of %d taken, want %d", i, got, c.send, c.want)
@@ -71,10 +72,10 @@ func fullQueueOfMany(t *testing.T, open opener) {
 	if refused == 0 || len(taken) > replicas*bound {
 		t.Errorf("%d batches refused, %d tasks taken; the bound is %d", refused, len(taken), bound)
 	}
-	found := read(t, open(longLease), 1000)
-	for _, l := range found {
-		if !taken[l.Task.ID] {
-			t.Errorf("task %s was stored though it was refused", l.Task.ID)
+	found := lead(t, open(longLease)).next(1000)
+	for _, e := range found {
+		if !taken[e.Task] {
+			t.Errorf("task %s was stored though it was refused", e.Task)
 		}
 	}
 	if len(found) != len(taken) {

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -16,16 +15,13 @@ const mebibyte = 1 << 20
 
 func listing(t *testing.T, open opener) {
 	q := open()
-	specs := make([]queue.Spec, 600)
-	for i := range specs {
-		specs[i] = noop()
-	}
-	ids := submit(t, q, specs...)
-	finish(t, q, readOne(t, q), queue.Failed)
+	ids := submit(t, q, slices.Repeat([]queue.Spec{noop()}, 600)...)
+	l := lead(t, q)
+	l.finish(l.one(), queue.Failed)
 	slices.Reverse(ids)
 	var got []string
 	for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
-		page, err := q.List(t.Context(), "", 250, cursor)
+		page, err := q.List(t.Context(), queue.Filter{}, 250, cursor)
 		check(t, err)
 		for _, task := range page.Tasks {
 			got = append(got, task.ID)
@@ -35,35 +31,74 @@ func listing(t *testing.T, open opener) {
 	if !slices.Equal(got, ids) {
 		t.Errorf("listed %d tasks, not the %d sent from the newest on", len(got), len(ids))
 	}
-	page, err := q.List(t.Context(), queue.Failed, 10, "")
+	page, err := q.List(t.Context(), queue.Filter{State: queue.Failed}, 10, "")
 	if check(t, err); len(page.Tasks) != 1 || page.Tasks[0].ID != ids[599] {
 		t.Errorf("failed tasks: %+v", page)
 	}
-	if _, err := q.List(t.Context(), "", 10, "+ 1"); !errors.Is(err, queue.ErrBadCursor) {
+	if _, err := q.List(t.Context(), queue.Filter{}, 10, "+ 1"); !errors.Is(err, queue.ErrBadCursor) {
 		t.Errorf("a made-up cursor: %v", err)
 	}
 }
 
-// finishLoudly records an outcome with a result of n bytes.
-func finishLoudly(t *testing.T, q *queue.Redis, l queue.Lease, letter string, n int) bool {
-	t.Helper()
-	recorded, err := q.Finish(t.Context(), []queue.Completion{{Lease: l, Outcome: &queue.Outcome{
-		State: queue.Succeeded, Attempts: l.Attempt, FinishedAt: time.Now().UTC(),
-		Result: &queue.Result{Reason: "Completed", Stdout: strings.Repeat(letter, n)},
-	}}})
-	check(t, err)
-	return recorded[0]
+func filters(t *testing.T, open opener) {
+	q := open(longLease)
+	scope := submit(t, q, queue.Spec{Scope: true, Tenant: "a"})[0]
+	child := submit(t, q, queue.Spec{Noop: true, Tenant: "a", Parent: scope})[0]
+	others := submit(t, q, queue.Spec{Noop: true, Tenant: "b"})
+	l := lead(t, q)
+	l.next(2)
+	l.finish(l.one(), queue.Dead)
+	_, err := q.Cancel(t.Context(), others[0]) // a request is no task
+	if !errors.Is(err, queue.ErrFinished) {
+		t.Error(err)
+	}
+	for _, c := range []struct {
+		filter queue.Filter
+		want   []string
+	}{
+		{queue.Filter{Tenant: "a"}, []string{child, scope}},
+		{queue.Filter{Parent: scope}, []string{child}},
+		{queue.Filter{Tenant: "b", State: queue.Dead}, others},
+		{queue.Filter{Tenant: "b", State: queue.Queued}, nil},
+		{queue.Filter{Class: queue.Long}, nil},
+	} {
+		page, err := q.List(t.Context(), c.filter, 10, "")
+		check(t, err)
+		var got []string
+		for _, task := range page.Tasks {
+			got = append(got, task.ID)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%+v lists %v, want %v", c.filter, got, c.want)
+		}
+	}
+	for tenant, want := range map[string]int{"a": 0, "b": 1, "": 1} {
+		page, err := q.DeadLetters(t.Context(), tenant, 10, "")
+		if check(t, err); len(page.Tasks) != want {
+			t.Errorf("tenant %q has %d dead letters, want %d", tenant, len(page.Tasks), want)
+		}
+	}
+	tasks, err := q.GetMany(t.Context(), []string{child, "00000000-0000-0000-0000-000000000000", scope})
+	if check(t, err); len(tasks) != 2 {
+		t.Errorf("read %+v", tasks)
+	}
+}
+
+// loud is a result of n bytes.
+func loud(letter string, n int) *queue.Result {
+	return &queue.Result{Reason: "Completed", Stdout: strings.Repeat(letter, n)}
 }
 
 func listingOfResults(t *testing.T, open opener) {
 	m := &meter{}
 	q, reader := open(), open(func(c *consumer) { c.hooks = append(c.hooks, m) })
 	submit(t, q, slices.Repeat([]queue.Spec{noop()}, 20)...)
-	for i, l := range read(t, q, 20) {
-		finishLoudly(t, q, l, "x", 100+i%2*mebibyte)
+	l := lead(t, q)
+	for i, e := range l.next(20) {
+		l.record(end(e, queue.Succeeded, loud("x", 100+i%2*mebibyte)))
 	}
 	before := m.received.Load()
-	page, err := reader.List(t.Context(), queue.Succeeded, 20, "")
+	page, err := reader.List(t.Context(), queue.Filter{State: queue.Succeeded}, 20, "")
 	check(t, err)
 	if got := m.received.Load() - before; len(page.Tasks) != 20 || got > mebibyte/2 {
 		t.Errorf("%d tasks listed with %d bytes", len(page.Tasks), got)
@@ -74,7 +109,7 @@ func listingOfResults(t *testing.T, open opener) {
 		}
 	}
 	before = m.received.Load()
-	page, err = reader.List(t.Context(), "", 1, "")
+	page, err = reader.List(t.Context(), queue.Filter{}, 1, "")
 	check(t, err)
 	if got := m.received.Load() - before; len(page.Tasks) != 1 || got > 2000 {
 		t.Errorf("%d tasks, wanted one, listed with %d bytes", len(page.Tasks), got)
@@ -99,20 +134,22 @@ func largeTasks(t *testing.T, open opener) {
 		ids = append(ids, submit(t, q, spec, spec, spec, spec)...)
 	}
 	var got []string
-	for _, l := range read(t, q, tasks) {
-		got = append(got, l.Task.ID)
-		if l.Task.Spec.Stdin != spec.Stdin {
-			t.Error("leased without its standard input")
+	l := lead(t, q)
+	entries := l.next(tasks)
+	for i, task := range l.begin(entries...) {
+		got = append(got, task.ID)
+		if task.Spec.Stdin != spec.Stdin {
+			t.Error("begun without its standard input")
 		}
-		finish(t, q, l, queue.Dead)
+		l.finish(entries[i], queue.Dead)
 	}
 	if !slices.Equal(got, ids) {
 		t.Errorf("read %d tasks, not the %d sent in their order", len(got), tasks)
 	}
 	slices.Reverse(ids)
 	for name, list := range map[string]func(cursor string) (queue.Page, error){
-		"tasks":        func(cursor string) (queue.Page, error) { return q.List(t.Context(), "", 500, cursor) },
-		"dead letters": func(cursor string) (queue.Page, error) { return q.DeadLetters(t.Context(), 500, cursor) },
+		"tasks":        func(cursor string) (queue.Page, error) { return q.List(t.Context(), queue.Filter{}, 500, cursor) },
+		"dead letters": func(cursor string) (queue.Page, error) { return q.DeadLetters(t.Context(), "", 500, cursor) },
 	} {
 		got = nil
 		for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
@@ -146,14 +183,13 @@ func size(values []any) int {
 }
 
 func largeResult(t *testing.T, open opener) {
-	q, other := open(), open()
+	q := open(longLease)
 	ids := submit(t, q, noop())
-	slow := readOne(t, q)
-	fast := reclaim(t, other)
-	if !finishLoudly(t, other, fast, "f", mebibyte) || finishLoudly(t, q, slow, "s", mebibyte) {
-		t.Error("want the first outcome recorded and the second not")
-	}
-	if task := expect(t, q, ids[0], queue.Succeeded, 2); task.Result == nil || task.Result.Stdout != strings.Repeat("f", mebibyte) {
+	l := lead(t, q)
+	e := l.one()
+	l.record(end(e, queue.Succeeded, loud("f", mebibyte)))
+	l.record(end(e, queue.Succeeded, loud("s", mebibyte))) // repeated: the first stays
+	if task := expect(t, q, ids[0], queue.Succeeded, 1); task.Result == nil || task.Result.Stdout != strings.Repeat("f", mebibyte) {
 		t.Errorf("the result is not the one that was recorded: %.100v", task.Result)
 	}
 }

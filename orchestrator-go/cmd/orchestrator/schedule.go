@@ -1,0 +1,58 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dspyagent.io/orchestrator/internal/dispatch"
+)
+
+var (
+	leadsDesc = prometheus.NewDesc("dspy_orchestrator_leads", "1 in the process that schedules, else 0.", nil, nil)
+	depthDesc = prometheus.NewDesc("dspy_orchestrator_ready_tasks",
+		"Tasks that may begin as soon as there is room; of the process that leads.", []string{"backend", "class"}, nil)
+	inFlightDesc = prometheus.NewDesc("dspy_orchestrator_in_flight_tasks",
+		"Attempts that run; of the process that leads.", []string{"backend", "class"}, nil)
+	heldDesc = prometheus.NewDesc("dspy_orchestrator_held_tasks",
+		"Tasks that wait for their time, a limit key or their children; of the process that leads.", []string{"for"}, nil)
+	limitDesc = prometheus.NewDesc("dspy_orchestrator_limit_tasks",
+		"Attempts that may run at once, of a class or, with an empty one, of the whole backend.", []string{"backend", "class"}, nil)
+)
+
+// schedule shows what the dispatcher schedules, when asked.
+type schedule struct {
+	dispatcher *dispatch.Dispatcher
+	places     map[string]dispatch.Place
+}
+
+// Describe implements prometheus.Collector.
+func (s schedule) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{leadsDesc, depthDesc, inFlightDesc, heldDesc, limitDesc} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s schedule) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value int, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), labels...)
+	}
+	for name, place := range s.places {
+		gauge(limitDesc, place.Limit.Limit(), name, "")
+		for class, l := range place.Classes {
+			gauge(limitDesc, l.Limit(), name, string(class))
+		}
+	}
+	view, leads := s.dispatcher.Leading()
+	if !leads {
+		gauge(leadsDesc, 0)
+		return
+	}
+	gauge(leadsDesc, 1)
+	for _, lane := range view.Lanes {
+		gauge(depthDesc, lane.Ready, lane.Backend, string(lane.Class))
+		gauge(inFlightDesc, lane.Running, lane.Backend, string(lane.Class))
+	}
+	gauge(heldDesc, view.Delayed, "time")
+	gauge(heldDesc, view.Parked, "limit_key")
+	gauge(heldDesc, view.Waiting, "children")
+}

@@ -1,0 +1,96 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"dspyagent.io/orchestrator/internal/queue"
+)
+
+const (
+	// maxRecord is how many ends are recorded in one transaction.
+	maxRecord     = 512
+	recordTimeout = 5 * time.Second
+	// lastPatience is how long a store that is away is asked again at the end of everything.
+	lastPatience = 10 * time.Second
+	moveEvery    = 30 * time.Second
+)
+
+// recordLoop records what becomes of tasks, one transaction after the other, until the reign has ended and nothing is
+// left. Whatever happens during one goes into the next (group commit).
+func (r *reign) recordLoop() {
+	move := time.NewTicker(moveEvery)
+	defer move.Stop()
+	for {
+		if r.recordSome() {
+			continue
+		}
+		select {
+		case <-r.record:
+		case <-move.C:
+			r.move()
+		case <-r.ruling.Done():
+			for r.recordSome() {
+			}
+			return
+		}
+	}
+}
+
+// recordSome records what there is, up to a bound; it reports whether that was anything.
+func (r *reign) recordSome() bool {
+	r.mu.Lock()
+	changes := r.machine.Drain(time.Now(), maxRecord)
+	r.mu.Unlock()
+	if len(changes) == 0 {
+		return false
+	}
+	if !r.insist(changes) {
+		return false
+	}
+	r.mu.Lock()
+	r.machine.Recorded(changes)
+	for _, c := range changes {
+		if c.Outcome != nil {
+			r.metrics.finished.WithLabelValues(string(c.Class), string(c.Outcome.State)).Inc()
+		}
+	}
+	r.mu.Unlock()
+	return true
+}
+
+// insist records changes however long the store is away: the work is done, and giving up would have it done again.
+// It reports false when another process leads, which has it done again.
+func (r *reign) insist(changes []queue.Change) bool {
+	var last time.Time // after the end of everything
+	for {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ruling), recordTimeout)
+		err := r.store.Record(ctx, r.term, changes)
+		cancel()
+		switch {
+		case err == nil:
+			return true
+		case errors.Is(err, queue.ErrFenced):
+			r.fenced(err)
+			return false
+		case r.ruling.Err() != nil && last.IsZero():
+			last = time.Now().Add(lastPatience)
+		case !last.IsZero() && time.Now().After(last):
+			r.log.Error("gave up recording; the tasks run again", "tasks", len(changes), "error", err)
+			return false
+		}
+		r.log.Error("cannot record what became of tasks; trying again", "tasks", len(changes), "error", err)
+		pause(context.WithoutCancel(r.ruling), storePause)
+	}
+}
+
+// move appends old entries again; see schedule.Machine.Move.
+func (r *reign) move() {
+	r.mu.Lock()
+	changes := r.machine.Move(time.Now().Add(-r.opt.KeepInLog), maxRecord)
+	r.mu.Unlock()
+	if len(changes) > 0 {
+		r.insist(changes)
+	}
+}

@@ -1,0 +1,75 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Begin counts an attempt of each entry's task, and returns the tasks in order: nil for one that asks for nothing
+// any more, because its entry is stale.
+func (q *Redis) Begin(ctx context.Context, entries []Entry) ([]*Task, error) {
+	tasks := make([]*Task, 0, len(entries))
+	for rest := entries; len(rest) > 0; {
+		n := fitting(rest)
+		loaded, err := q.begin(ctx, rest[:n])
+		if err != nil {
+			return nil, err
+		}
+		tasks, rest = append(tasks, loaded...), rest[n:]
+	}
+	return tasks, nil
+}
+
+func (q *Redis) begin(ctx context.Context, entries []Entry) ([]*Task, error) {
+	begun, keys := make([]Entry, len(entries)), make([]string, 0, 2*len(entries))
+	for i, e := range entries {
+		keys = append(keys, q.taskKey(e.Task), q.endKey(e.Task))
+		begun[i] = e
+		begun[i].Begun++
+	}
+	var values *redis.SliceCmd
+	cmds, err := q.db.Pipelined(ctx, func(p redis.Pipeliner) error {
+		q.setBegun(ctx, p, begun)
+		values = p.MGet(ctx, keys...)
+		return nil
+	})
+	if err := firstError(cmds, err); err != nil {
+		return nil, fmt.Errorf("beginning attempts: %w", err)
+	}
+	tasks := make([]*Task, len(entries))
+	for i, e := range entries {
+		if tasks[i], err = wanted(e, values.Val()[2*i], values.Val()[2*i+1]); err != nil {
+			return nil, err
+		}
+	}
+	return tasks, nil
+}
+
+// wanted is the task of an entry, unless that is stale.
+func wanted(e Entry, value, end any) (*Task, error) {
+	var rec record
+	found, err := decode(value, &rec)
+	if err != nil {
+		return nil, fmt.Errorf("task %s: %w", e.Task, err)
+	}
+	if !found || rec.Generation != e.Generation || end != nil {
+		return nil, nil
+	}
+	task := rec.task(e.Task)
+	return &task, nil
+}
+
+// setBegun notes in the entries' delivery counts how many attempts were begun, which costs no key of its own.
+func (q *Redis) setBegun(ctx context.Context, p redis.Pipeliner, entries []Entry) {
+	byCount := map[int][]any{}
+	for _, e := range entries {
+		n := 1 + max(0, e.Begun-e.base)
+		byCount[n] = append(byCount[n], e.ID)
+	}
+	for n, ids := range byCount {
+		args := append([]any{"XCLAIM", q.logKey(), group, q.name, 0}, ids...)
+		p.Do(ctx, append(args, "RETRYCOUNT", n, "JUSTID")...)
+	}
+}

@@ -1,0 +1,168 @@
+package queuetest
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"dspyagent.io/orchestrator/internal/queue"
+)
+
+// shortTTL is for outcomes whose end a test awaits.
+func shortTTL(c *consumer) { c.ResultTTL = time.Second }
+
+// recordAgain repeats a record as a leader does that has not heard the reply.
+func recordAgain(t *testing.T, open opener) {
+	q := open(longLease)
+	ids := submit(t, q, noop(), noop())
+	l := lead(t, q)
+	e, dead := l.one(), l.one()
+	for range 3 {
+		l.finish(e, queue.Succeeded)
+		l.finish(dead, queue.Dead)
+	}
+	l.finish(e, queue.Failed)
+	expect(t, q, ids[0], queue.Succeeded, 1)
+	stats, err := q.Stats(t.Context())
+	if check(t, err); stats.Live != 0 || stats.Dead != 1 {
+		t.Errorf("left: %+v", stats)
+	}
+}
+
+func recordWhole(t *testing.T, open opener) {
+	q, other := open(), open()
+	ids := submit(t, q, noop(), noop())
+	stale := lead(t, q)
+	parent, child := stale.one(), stale.one()
+	fresh := lead(t, other)
+	both := []queue.Change{end(child, queue.Succeeded, nil), {Task: parent.Task, Standing: &queue.Standing{State: queue.Waiting, Children: queue.Children{Succeeded: 1}}}}
+	if err := stale.Record(t.Context(), stale.term, both); !errors.Is(err, queue.ErrFenced) {
+		t.Fatal(err)
+	}
+	expect(t, q, ids[0], queue.Queued, 0)
+	expect(t, q, ids[1], queue.Queued, 0)
+	fresh.record(both...)
+	expect(t, q, ids[1], queue.Succeeded, 1)
+	if task := expect(t, q, ids[0], queue.Waiting, 0); task.Children.Succeeded != 1 {
+		t.Errorf("the parent has %+v", task.Children)
+	}
+}
+
+// follow carries out what comes as a leader would, until the test ends.
+func follow(t *testing.T, l *leader, do func(queue.Entry)) {
+	done := make(chan struct{})
+	t.Cleanup(func() { <-done })
+	go func() {
+		defer close(done)
+		for t.Context().Err() == nil {
+			entries, err := l.Next(t.Context(), 10, 50*time.Millisecond)
+			if err != nil && t.Context().Err() == nil {
+				t.Error(err)
+			}
+			for _, e := range entries {
+				do(e)
+			}
+		}
+	}()
+}
+
+func cancels(t *testing.T, open opener) {
+	q, other := open(longLease), open(longLease)
+	ids := submit(t, q, noop())
+	l := lead(t, q)
+	e := l.one()
+	follow(t, l, func(request queue.Entry) {
+		if request.Op != queue.OpCancel || request.Task != ids[0] {
+			t.Errorf("the leader reads %+v", request)
+		}
+		change := end(e, queue.Cancelled, nil)
+		change.Settled = append(change.Settled, request.ID)
+		l.record(change)
+	})
+	for range 2 { // cancelling again is no error
+		task, err := other.Cancel(t.Context(), ids[0])
+		if err != nil || task.State != queue.Cancelled || task.FinishedAt == nil {
+			t.Errorf("cancelled: %+v, %v", task, err)
+		}
+	}
+}
+
+func cancelFinished(t *testing.T, open opener) {
+	q := open()
+	ids := submit(t, q, noop())
+	l := lead(t, q)
+	l.finish(l.one(), queue.Succeeded)
+	if _, err := q.Cancel(t.Context(), ids[0]); !errors.Is(err, queue.ErrFinished) {
+		t.Errorf("cancelling a finished task: %v", err)
+	}
+	expect(t, q, ids[0], queue.Succeeded, 1)
+}
+
+func closes(t *testing.T, open opener) {
+	q := open(longLease)
+	ids := submit(t, q, queue.Spec{Scope: true}, noop())
+	expect(t, q, ids[0], queue.Waiting, 0)
+	if _, err := q.CloseScope(t.Context(), ids[1]); !errors.Is(err, queue.ErrNotScope) {
+		t.Errorf("closing a task that is none: %v", err)
+	}
+	l := lead(t, q)
+	scope := l.one()
+	l.one()
+	follow(t, l, func(request queue.Entry) {
+		l.record(queue.Change{Task: scope.Task, Standing: &queue.Standing{State: queue.Waiting, Closed: true}, Settled: []string{request.ID}})
+	})
+	if task, err := q.CloseScope(t.Context(), ids[0]); err != nil || !task.Closed || task.State != queue.Waiting {
+		t.Errorf("closed: %+v, %v", task, err)
+	}
+	_, err := q.Enqueue(t.Context(), []queue.Submission{{Spec: queue.Spec{Noop: true, Parent: ids[0]}}})
+	if !errors.Is(err, queue.ErrParentEnded) {
+		t.Errorf("a child of a closed scope: %v", err)
+	}
+}
+
+func parents(t *testing.T, open opener) {
+	q := open(longLease)
+	until := time.Now().Add(time.Hour).UTC()
+	ids := submit(t, q, queue.Spec{Scope: true, Tenant: "a", Deadline: until}, noop())
+	child := func(spec queue.Spec) error {
+		_, err := q.Enqueue(t.Context(), []queue.Submission{{Spec: spec}})
+		return err
+	}
+	check(t, child(queue.Spec{Noop: true, Tenant: "a", Parent: ids[0], Deadline: until.Add(time.Hour)}))
+	l := lead(t, q)
+	entries := l.next(10)
+	if got := entries[2].Meta; got.Parent != ids[0] || !got.Deadline.Equal(until) {
+		t.Errorf("the child has %+v", got)
+	}
+	if err := child(queue.Spec{Noop: true, Tenant: "b", Parent: ids[0]}); !errors.Is(err, queue.ErrParentNotFound) {
+		t.Errorf("a child of another tenant's task: %v", err)
+	}
+	l.finish(entries[1], queue.Succeeded)
+	if err := child(queue.Spec{Noop: true, Parent: ids[1]}); !errors.Is(err, queue.ErrParentEnded) {
+		t.Errorf("a child of a task that has ended: %v", err)
+	}
+	for parent, depth := ids[0], 1; depth <= 17; depth++ {
+		got, err := q.Enqueue(t.Context(), []queue.Submission{{Spec: queue.Spec{Scope: true, Tenant: "a", Parent: parent}}})
+		if depth == 17 {
+			if !errors.Is(err, queue.ErrTooDeep) {
+				t.Errorf("at depth %d: %v", depth, err)
+			}
+			break
+		}
+		check(t, err)
+		parent = got[0]
+	}
+}
+
+func stale(t *testing.T, open opener) {
+	q := open(longLease)
+	spec := queue.Spec{Noop: true, IdempotencyKey: "k"}
+	submit(t, q, spec)
+	l := lead(t, q)
+	first := l.one()
+	l.finish(first, queue.Succeeded)
+	submit(t, q, spec) // its task has ended
+	if tasks := l.begin(l.one()); tasks[0] != nil {
+		t.Errorf("began %+v", tasks[0])
+	}
+}

@@ -1,0 +1,204 @@
+// Package schedule decides, in memory and without any input or output, what the queue's leader does next: which task
+// begins an attempt, which attempt is broken off, and what is to be recorded.
+//
+// A [Machine] is told what happens (Admit, Begun, Ended, Tick and so on) and asked what to do (Pick, Drain). Time is
+// an argument, so that a test can run a day in a millisecond.
+//
+//	                 ┌─ delayed ─┐   Pick              Ended
+//	Admit ───────────┤  parked   ├─ ready ── beginning ── running ──┬── waiting ── ending ── (recorded: forgotten)
+//	                 └───────────┘     ▲                            │   for its children
+//	                                   └── delayed: a retry ────────┘
+//
+// Order: classes and backends take turns (lane.go), tenants share a lane evenly (tenant.go), and among a tenant's
+// tasks the highest priority goes first, then the oldest.
+package schedule
+
+import (
+	"time"
+
+	"dspyagent.io/orchestrator/internal/queue"
+)
+
+// Options are the settings of a Machine.
+type Options struct {
+	// Backoff is how long to wait after an attempt, counted from 1, has failed.
+	Backoff func(attempt int) time.Duration
+	// PublishAfter is how long an attempt runs before the store shows it as running.
+	PublishAfter time.Duration
+	// Resumes says whether a backend finds an attempt again that a former leader began: that one is then no new attempt.
+	Resumes func(backend string) bool
+}
+
+// Machine holds every task that has not ended. It is not safe for concurrent use.
+type Machine struct {
+	opt   Options
+	tasks map[string]*task
+	lanes lanes
+	keys  map[string]*limitKey
+	seq   uint64 // of admissions
+
+	timers  timers
+	starts  []*task // running, in the order of their starts, to be published
+	ends    []*task // whose ends are to be recorded
+	dirty   map[*task]struct{}
+	stops   []Stop
+	settled []string // entries that ask for nothing
+
+	adopting bool
+	orphans  map[string][]queue.Entry // whose parents have not been adopted yet
+}
+
+// Stop is an attempt to be broken off.
+type Stop struct {
+	Task string
+	Why  string // a code: Cancelled, DeadlineExceeded, BudgetExceeded, ParentEnded
+}
+
+// New returns a machine that adopts: parents that it has not heard of may still come, until Adopted is called.
+func New(opt Options) *Machine {
+	return &Machine{
+		opt: opt, tasks: map[string]*task{}, lanes: lanes{byKey: map[laneKey]*lane{}}, keys: map[string]*limitKey{},
+		dirty: map[*task]struct{}{}, adopting: true, orphans: map[string][]queue.Entry{},
+	}
+}
+
+// Admit takes an entry of the log.
+func (m *Machine) Admit(now time.Time, e queue.Entry) {
+	switch e.Op {
+	case queue.OpTask:
+		m.admit(now, e)
+	case queue.OpCancel:
+		m.cancel(now, e)
+	case queue.OpClose:
+		m.closeScope(e)
+	default:
+		m.settled = append(m.settled, e.ID) // of a later version, which does not lead
+	}
+}
+
+func (m *Machine) admit(now time.Time, e queue.Entry) {
+	if known := m.tasks[e.Task]; known != nil {
+		m.again(known, e)
+		return
+	}
+	parent := m.tasks[e.Meta.Parent]
+	if e.Meta.Parent != "" && parent == nil && m.adopting {
+		m.orphans[e.Meta.Parent] = append(m.orphans[e.Meta.Parent], e)
+		return
+	}
+	t := m.newTask(now, e)
+	if parent != nil && parent.phase < ending {
+		parent.adopt(t)
+		t.deadline = earlier(t.deadline, parent.deadline)
+	}
+	if e.Meta.Parent != "" && !m.adoptable(parent) {
+		m.stop(now, t, parentEnded)
+		return
+	}
+	m.place(now, t)
+	orphans := m.orphans[e.Task]
+	delete(m.orphans, e.Task)
+	for _, orphan := range orphans {
+		m.admit(now, orphan)
+	}
+}
+
+// again takes another entry of a task that is here: the same one appended anew, or one that lost the race of two
+// requests with one idempotency key. The entry that won such a race is always the earlier one.
+func (m *Machine) again(t *task, e queue.Entry) {
+	if e.ID == t.entry.ID {
+		return
+	}
+	if e.Generation != t.entry.Generation || t.phase == ending {
+		m.settled = append(m.settled, e.ID)
+		return
+	}
+	m.settled = append(m.settled, t.entry.ID)
+	e.Begun = t.entry.Begun
+	t.entry = e
+}
+
+// adoptable says whether a task may have further children, or had them before its leader changed.
+func (m *Machine) adoptable(parent *task) bool {
+	if parent == nil || parent.phase == ending || parent.reason != nil {
+		return false
+	}
+	if parent.own != nil && parent.own.State != queue.Succeeded {
+		return false
+	}
+	return m.adopting || !parent.closed
+}
+
+func (m *Machine) newTask(now time.Time, e queue.Entry) *task {
+	m.seq++
+	t := &task{entry: e, seq: m.seq, deadline: e.Meta.Deadline, notBefore: e.Meta.NotBefore, since: now}
+	if s := e.Standing; s != nil {
+		t.restore(s)
+	}
+	m.tasks[e.Task] = t
+	return t
+}
+
+// place puts a task where it stands.
+func (m *Machine) place(now time.Time, t *task) {
+	if !t.deadline.IsZero() {
+		m.timers.push(timer{t.deadline, onDeadline, t})
+	}
+	interrupted := t.entry.Begun > len(t.history) && t.own == nil
+	if interrupted && m.opt.Resumes(t.entry.Meta.Backend) {
+		t.entry.Begun--
+	}
+	switch {
+	case t.own != nil || t.entry.Meta.Scope:
+		t.phase = waiting
+		m.endIfDone(t)
+	case t.entry.Begun >= t.maxAttempts():
+		// Whoever made the last attempt died of it.
+		m.finish(now, t, &queue.Outcome{State: queue.Dead, Fault: &queue.Fault{
+			Code: "LeaseExpired", Message: "the orchestrator that ran the task stopped answering",
+		}})
+	default:
+		m.enqueue(now, t)
+	}
+}
+
+// enqueue makes a task ready, now or when its time has come.
+func (m *Machine) enqueue(now time.Time, t *task) {
+	if t.notBefore.After(now) {
+		t.phase = delayed
+		m.timers.push(timer{t.notBefore, onReady, t})
+		return
+	}
+	if key := m.key(t); key != nil && key.full(t) {
+		t.phase = parked
+		key.park(t)
+		return
+	}
+	t.phase = ready
+	m.lanes.push(t)
+}
+
+// Adopted ends the time in which parents may follow their children.
+func (m *Machine) Adopted(now time.Time) {
+	m.adopting = false
+	orphans := m.orphans
+	m.orphans = nil
+	for _, entries := range orphans {
+		for _, e := range entries {
+			m.admit(now, e)
+		}
+	}
+	for _, t := range m.tasks {
+		m.endIfDone(t)
+	}
+}
+
+// Len is how many tasks are here.
+func (m *Machine) Len() int { return len(m.tasks) }
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,188 @@
+package schedule
+
+import (
+	"time"
+
+	"dspyagent.io/orchestrator/internal/queue"
+)
+
+// reason is why a task ends that was not let run to its end.
+type reason struct {
+	code    string
+	message string
+	state   queue.State
+}
+
+var (
+	cancelled        = &reason{"Cancelled", "the task was cancelled", queue.Cancelled}
+	parentEnded      = &reason{"ParentEnded", "the parent ended without success, which ends its children", queue.Cancelled}
+	deadlineExceeded = &reason{"DeadlineExceeded", "the deadline passed before the task ended", queue.Failed}
+	budgetExceeded   = &reason{"BudgetExceeded", "the budget of run time, shared with ancestors and children, is spent", queue.Failed}
+)
+
+// outcome is the end for a reason; what the task had come to stays readable.
+func (r *reason) outcome(result *queue.Result) *queue.Outcome {
+	out := &queue.Outcome{State: r.state, Result: result}
+	if r != cancelled {
+		out.Fault = &queue.Fault{Code: r.code, Message: r.message}
+	}
+	return out
+}
+
+func (m *Machine) cancel(now time.Time, e queue.Entry) {
+	t := m.tasks[e.Task]
+	if t == nil || t.phase == ending {
+		m.settled = append(m.settled, e.ID) // it has ended meanwhile
+		return
+	}
+	// The request stays in the log until the task has ended: the next leader finds it there.
+	t.settled = append(t.settled, e.ID)
+	m.stop(now, t, cancelled)
+}
+
+func (m *Machine) closeScope(e queue.Entry) {
+	t := m.tasks[e.Task]
+	if t == nil || t.phase == ending || !t.entry.Meta.Scope || t.closed {
+		m.settled = append(m.settled, e.ID)
+		return
+	}
+	t.closed = true
+	m.dirty[t] = struct{}{}
+	m.settled = append(m.settled, e.ID)
+	m.endIfDone(t)
+}
+
+// stop ends a task, and with it all that it has started: its children first.
+func (m *Machine) stop(now time.Time, t *task, why *reason) {
+	if t.phase == ending || t.reason != nil {
+		return
+	}
+	t.reason = why
+	below := why
+	if why == cancelled {
+		below = parentEnded
+	}
+	for child := range t.children {
+		m.stop(now, child, below)
+	}
+	switch t.phase {
+	case beginning:
+		// Begun finds the reason.
+	case running:
+		m.stops = append(m.stops, Stop{t.entry.Task, why.code})
+	case waiting:
+		var result *queue.Result
+		if t.own != nil {
+			result = t.own.Result
+		}
+		m.finish(now, t, why.outcome(result))
+	default:
+		m.withdraw(t)
+		m.finish(now, t, why.outcome(nil))
+	}
+}
+
+// finish decides a task's end, which comes after those of its children.
+func (m *Machine) finish(now time.Time, t *task, own *queue.Outcome) {
+	t.own, t.phase = own, waiting
+	if own.State != queue.Succeeded {
+		for child := range t.children {
+			m.stop(now, child, parentEnded)
+		}
+	}
+	if m.endIfDone(t); t.phase == waiting {
+		m.dirty[t] = struct{}{} // so that the command is not run again
+	}
+}
+
+// endIfDone ends a task that waits for its children, once there are none.
+func (m *Machine) endIfDone(t *task) {
+	if t.phase != waiting || len(t.children) > 0 || m.adopting {
+		return
+	}
+	if t.own == nil {
+		if !t.closed {
+			return
+		}
+		t.own = &queue.Outcome{State: queue.Succeeded}
+	}
+	t.phase = ending
+	m.ends = append(m.ends, t)
+}
+
+// Drain returns up to about limit changes that are to be recorded in one piece and in this order: an end comes with
+// what it means for the parent. Recorded is to follow, before the next Drain.
+func (m *Machine) Drain(now time.Time, limit int) []queue.Change {
+	var changes []queue.Change
+	for len(m.ends) > 0 && len(changes) < limit {
+		t := m.ends[0]
+		m.ends[0], m.ends = nil, m.ends[1:]
+		delete(m.dirty, t)
+		changes = append(changes, queue.Change{
+			Task: t.entry.Task, Class: t.entry.Meta.Class, Bytes: t.entry.Bytes, Outcome: t.outcome(now), Begun: t.stands,
+			Settled: append(t.settled, t.entry.ID),
+		})
+		m.leave(t)
+	}
+	for t := range m.dirty {
+		if len(changes) >= 2*limit {
+			break
+		}
+		delete(m.dirty, t)
+		t.stands = true
+		changes = append(changes, queue.Change{Task: t.entry.Task, Standing: t.standing()})
+	}
+	if len(m.settled) > 0 {
+		changes = append(changes, queue.Change{Settled: m.settled})
+		m.settled = nil
+	}
+	return changes
+}
+
+// Stops returns the attempts that are to be broken off; each of them still comes to its Ended.
+func (m *Machine) Stops() []Stop {
+	stops := m.stops
+	m.stops = nil
+	return stops
+}
+
+// leave counts a task's end for its parent.
+func (m *Machine) leave(t *task) {
+	p := t.parent
+	if p == nil {
+		return
+	}
+	delete(p.children, t)
+	p.counts.Open--
+	if t.own.State == queue.Succeeded {
+		p.counts.Succeeded++
+	} else {
+		p.counts.Failed++
+	}
+	m.dirty[p] = struct{}{}
+	m.endIfDone(p)
+}
+
+// Recorded forgets the tasks whose ends are recorded.
+func (m *Machine) Recorded(changes []queue.Change) {
+	for _, c := range changes {
+		if c.Outcome != nil {
+			delete(m.tasks, c.Task)
+		}
+	}
+}
+
+// forget drops a task that leaves no trace.
+func (m *Machine) forget(now time.Time, t *task) {
+	for child := range t.children {
+		m.stop(now, child, parentEnded)
+		child.parent = nil
+	}
+	if p := t.parent; p != nil {
+		delete(p.children, t)
+		p.counts.Open--
+		m.endIfDone(p)
+	}
+	delete(m.dirty, t)
+	delete(m.tasks, t.entry.Task)
+}
