@@ -45,7 +45,8 @@ func printTables(out io.Writer, s settings, results []result) {
 					within++
 				}
 			}
-			fmt.Fprintf(out, "- %s, step %s: good within 10 s in %d of %d runs; seconds until good %s\n", c.name, phase, within, len(all), settling(all))
+			fmt.Fprintf(out, "- %s, step %s: good within 10 s in %d of %d runs (%d %%); seconds until good %s\n",
+				c.name, phase, within, len(all), 100*within/len(all), settling(all))
 		}
 	}
 }
