@@ -1,7 +1,6 @@
 package slurm
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -109,7 +108,6 @@ func benchmarkAttach(b *testing.B, made *Backend) {
 
 // benchmarkSeen compares the last thing that a command does, to write down the time, with when Run returned.
 func benchmarkSeen(b *testing.B, made *Backend, others int) {
-	ctx, cancel := context.WithCancelCause(b.Context())
 	var waiting []*underway
 	for range others {
 		u := begin(b, made, taskOf(held()))
@@ -119,7 +117,7 @@ func benchmarkSeen(b *testing.B, made *Backend, others int) {
 	for i := range b.N {
 		// The pause is uneven, so that ends fall everywhere between two polls.
 		task := taskOf(queue.Spec{Argv: sh(fmt.Sprintf("sleep 0.%03d; date +%%s%%N", 100+i*37%100))})
-		result, err := made.Run(ctx, backend.Attempt{Task: task, Number: 1, Started: func(string) {}})
+		result, err := made.Run(b.Context(), backend.Attempt{Task: task, Number: 1, Started: func(string) {}})
 		now := time.Now()
 		if err != nil {
 			b.Fatal(err)
@@ -131,11 +129,8 @@ func benchmarkSeen(b *testing.B, made *Backend, others int) {
 		took = append(took, now.Sub(time.Unix(0, nanos)))
 	}
 	percentiles(b, took)
-	cancel(nil)
 	for _, u := range waiting {
 		u.cancel(backend.ErrCancelled)
-	}
-	for _, u := range waiting {
 		<-u.over
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -53,7 +54,7 @@ func (b *Backend) follow(ctx context.Context, p plan, a backend.Attempt, job fou
 			return f.end(err)
 		}
 	}
-	looks, forget := b.watcher.watch(job.id)
+	looks, forget := b.watcher.watch(job.id, f.seemsOver)
 	defer forget()
 	for {
 		select {
@@ -99,6 +100,15 @@ func (f *follower) take(ctx context.Context, l look) (done bool, err error) {
 		return f.gone(ctx)
 	}
 	return f.believed(), nil
+}
+
+// seemsOver says that a single job's script has written its end down.
+func (f *follower) seemsOver() bool {
+	if f.p.folder == "" || f.p.indices != nil {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(f.p.folder, f.tally.fileOf(f.id, 0)+".end"))
+	return err == nil
 }
 
 // believed says whether the end that is seen is final.

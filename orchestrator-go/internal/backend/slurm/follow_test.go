@@ -109,17 +109,17 @@ func (s *scripted) becomes(t *testing.T, j job) {
 
 func TestCrashOfTheController(t *testing.T) {
 	scene(t, queue.Spec{}, func(s *scripted, u *underway) {
-		s.becomes(t, job{state: running, start: at(1000)})
+		s.becomes(t, job{state: running, start: time.Now()})
 		s.becomes(t, job{state: pending}) // as it was when slurmctld last saved its state
-		s.becomes(t, job{state: running, start: at(1010)})
+		s.becomes(t, job{state: running, start: time.Now()})
 		s.becomes(t, job{state: cancelled})
 		_, err := u.end()
 		wantFault(t, err, "SlurmJobLost")
 	})
 	scene(t, queue.Spec{}, func(s *scripted, u *underway) {
-		s.becomes(t, job{state: running, start: at(1000)})
+		s.becomes(t, job{state: running, start: time.Now()})
 		s.becomes(t, job{state: pending, restarts: 1}) // requeued by rights
-		s.becomes(t, job{state: running, start: at(1010), restarts: 1})
+		s.becomes(t, job{state: running, start: time.Now(), restarts: 1})
 		s.becomes(t, job{state: cancelled, restarts: 1})
 		_, err := u.end()
 		wantRejected(t, err, "SlurmCancelled")
@@ -128,10 +128,10 @@ func TestCrashOfTheController(t *testing.T) {
 
 func TestRequeueIsWaitedOut(t *testing.T) {
 	scene(t, queue.Spec{Slurm: &queue.Slurm{Requeue: true}}, func(s *scripted, u *underway) {
-		s.becomes(t, job{state: running, start: at(1000)})
+		s.becomes(t, job{state: running, start: time.Now()})
 		s.becomes(t, job{state: nodeFail}) // shown for a moment
 		s.becomes(t, job{state: pending, restarts: 1})
-		s.becomes(t, job{state: running, start: at(1100), restarts: 1})
+		s.becomes(t, job{state: running, start: time.Now(), restarts: 1})
 		s.becomes(t, job{state: completed, restarts: 1})
 		if r := u.result(); r.Reason != "Completed" {
 			t.Errorf("got %+v", r)

@@ -16,7 +16,8 @@ type look struct {
 }
 
 // watcher asks for the state of all jobs that somebody follows in one call, again and again. It runs
-// only while there are any, and takes at most a third of the time with a Slurm that is slow.
+// only while there are any, and asks at most half of the time, however slow Slurm is. When it is slow (slurmrestd
+// needs a second to list some thousand jobs), jobs whose end file has appeared are asked for in between, by themselves.
 type watcher struct {
 	control control
 	every   time.Duration
@@ -27,13 +28,20 @@ type watcher struct {
 	loops   sync.WaitGroup
 
 	mu      sync.Mutex
-	watched map[int64][]chan look
+	watched map[int64][]*watched
 	running bool
+	took    time.Duration // by the last poll
+}
+
+// watched is somebody who follows a job.
+type watched struct {
+	looks chan look
+	over  func() bool // may tell before Slurm does that the job has ended
 }
 
 func newWatcher(c control, every time.Duration, m *metrics, log *slog.Logger) *watcher {
 	ctx, stop := context.WithCancel(context.Background())
-	return &watcher{control: c, every: every, metrics: m, log: log, ctx: ctx, stop: stop, watched: map[int64][]chan look{}}
+	return &watcher{control: c, every: every, metrics: m, log: log, ctx: ctx, stop: stop, watched: map[int64][]*watched{}}
 }
 
 func (w *watcher) close() {
@@ -42,30 +50,33 @@ func (w *watcher) close() {
 }
 
 // watch delivers the latest look at a job, until forget is called.
-func (w *watcher) watch(id int64) (looks <-chan look, forget func()) {
-	ch := make(chan look, 1)
+func (w *watcher) watch(id int64, over func() bool) (looks <-chan look, forget func()) {
+	one := &watched{looks: make(chan look, 1), over: over}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.watched[id] = append(w.watched[id], ch)
+	w.watched[id] = append(w.watched[id], one)
 	w.metrics.watched.Inc()
 	if !w.running && w.ctx.Err() == nil {
-		w.running = true
+		w.running, w.took = true, 0
 		w.loops.Go(w.loop)
 	}
-	return ch, func() { w.forget(id, ch) }
+	return one.looks, func() { w.forget(id, one) }
 }
 
-func (w *watcher) forget(id int64, ch chan look) {
+func (w *watcher) forget(id int64, one *watched) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.metrics.watched.Dec()
-	w.watched[id] = slices.DeleteFunc(w.watched[id], func(c chan look) bool { return c == ch })
+	w.watched[id] = slices.DeleteFunc(w.watched[id], func(other *watched) bool { return other == one })
 	if len(w.watched[id]) == 0 {
 		delete(w.watched, id)
 	}
 }
 
 func (w *watcher) loop() {
+	ctx, stop := context.WithCancel(w.ctx)
+	defer stop()
+	w.loops.Go(func() { w.hurry(ctx) })
 	timer := time.NewTimer(w.every)
 	defer timer.Stop()
 	for {
@@ -84,8 +95,58 @@ func (w *watcher) loop() {
 			return
 		}
 		w.deliver(ids, states, err)
-		timer.Reset(max(w.every, 2*time.Since(begun)))
+		w.mu.Lock()
+		w.took = time.Since(begun)
+		w.mu.Unlock()
+		timer.Reset(max(w.pause(states), time.Since(begun)))
 	}
+}
+
+// pause is how long to wait before the next poll: not long for what is about to be over.
+func (w *watcher) pause(states map[int64][]job) time.Duration {
+	for _, jobs := range states {
+		if slices.ContainsFunc(jobs, func(j job) bool { return j.state == completing }) {
+			return w.every / 4
+		}
+	}
+	return w.every
+}
+
+// hurry asks for the jobs that seem to be over, while polls are slow.
+func (w *watcher) hurry(ctx context.Context) {
+	ticker := time.NewTicker(w.every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		ids := w.overdue()
+		if len(ids) == 0 {
+			continue
+		}
+		// An error is for the next poll to tell.
+		if states, err := w.control.status(ctx, ids); err == nil {
+			w.deliver(ids, states, nil)
+		}
+	}
+}
+
+// overdue lists a few of the jobs that seem to be over; none when polls are quick enough.
+func (w *watcher) overdue() []int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var ids []int64
+	if w.took < w.every/2 {
+		return nil
+	}
+	for id, all := range w.watched {
+		if len(ids) < fewJobs && slices.ContainsFunc(all, func(one *watched) bool { return one.over() }) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // ids lists what is watched; with nothing left, the loop has ended.
@@ -106,12 +167,12 @@ func (w *watcher) deliver(ids []int64, states map[int64][]job, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, id := range ids {
-		for _, ch := range w.watched[id] {
+		for _, one := range w.watched[id] {
 			select {
-			case <-ch: // nobody has taken the one before; this one says more
+			case <-one.looks: // nobody has taken the one before; this one says more
 			default:
 			}
-			ch <- look{states[id], err}
+			one.looks <- look{states[id], err}
 		}
 	}
 }

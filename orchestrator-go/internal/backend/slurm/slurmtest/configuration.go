@@ -36,5 +36,5 @@ PartitionName=main Default=YES PriorityTier=5 PreemptMode=OFF
 PartitionName=low PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=expendable PriorityTier=1 PreemptMode=CANCEL
 PartitionName=high PriorityTier=10 PreemptMode=OFF
-PartitionName=idle State=INACTIVE PreemptMode=OFF
+PartitionName=idle State=DOWN PreemptMode=OFF
 `
