@@ -48,7 +48,7 @@ func (p *Pool) enter(pl *place) {
 	if e.breaker.IsClosed() {
 		return
 	}
-	e.breaker.TryAcquirePermit() // granted: admits was asked under the same lock
+	e.breaker.TryAcquirePermit() // half-opens it; that only one is let through is up to admits, for some decide nothing
 	e.probe = pl
 	pl.trial = time.AfterFunc(p.opt.BreakerDelay, func() {
 		p.mu.Lock()
@@ -72,9 +72,6 @@ func (p *Pool) record(pl *place, v verdict) {
 		e.breaker.RecordSuccess()
 	case v == bad:
 		e.breaker.RecordFailure()
-	case probe: // it decided nothing: the next one may
-		e.breaker.Open()
-		e.breaker.HalfOpen()
 	}
 	if now := e.breaker.State(); now != was {
 		p.log.Warn("a runner's circuit breaker changed", "runner", e.url, "was", was.String(), "is", now.String())

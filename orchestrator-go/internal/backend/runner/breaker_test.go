@@ -167,6 +167,27 @@ func TestWhatIsNoFaultOfTheRunnerNeverCounts(t *testing.T) {
 	})
 }
 
+func TestARunnerThatDoesNotBeginATaskIsLeftAlone(t *testing.T) {
+	for name, why := range map[string]*errLater{
+		"full": {after: time.Second}, "unreachable": {unreachable: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := on(t, only)
+				use(t, p, "t", why)
+				if take(t, p, "t") != nil {
+					t.Error("it was asked again at once")
+				}
+				time.Sleep(why.after)
+				recovered(p)
+				if take(t, p, "t") == nil {
+					t.Error("it was never asked again")
+				}
+			})
+		})
+	}
+}
+
 func TestThoseWhoWaitAreServedWhenTheBreakerTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := on(t, only)

@@ -50,7 +50,6 @@ type info struct {
 	Running       int     `json:"running"`
 	Waiting       int     `json:"waiting"`
 	Pressure      float64 `json:"pressure"`
-	Stopping      bool    `json:"stopping"`
 	// Workspaces are those used last; nil for a runner that does not tell. WorkspacesHeld counts all.
 	Workspaces     []string `json:"workspaces"`
 	WorkspacesHeld int      `json:"workspaces_held"`
@@ -114,9 +113,6 @@ func (c *client) info(ctx context.Context, base string) (info, error) {
 	status, _, reply, err := c.do(req)
 	if err != nil {
 		return out, err
-	}
-	if code, _ := complaint(reply); status == http.StatusServiceUnavailable && code == "Stopping" {
-		return info{Stopping: true}, nil
 	}
 	if status != http.StatusOK {
 		return out, fmt.Errorf("GET /v1/info answered %d", status)

@@ -16,28 +16,6 @@ import (
 	"dspyagent.io/orchestrator/internal/queue/queuetest"
 )
 
-func TestAFullOrStoppingRunnerCostsNoAttempt(t *testing.T) {
-	stopping, other := fakerunner.Start(t, 4), fakerunner.Start(t, 4)
-	pool := withBlobs(t, nil, stopping, other)
-	ctx := bounded(t)
-	long := make(chan error, 1)
-	go func() {
-		_, err := pool.Run(ctx, attempt("long", "/bin/sleep", "1"))
-		long <- err
-	}()
-	<-stopping.Admitted()
-	stopping.Stop()
-	for range 8 {
-		if _, err := pool.Run(ctx, attempt("next")); err != nil {
-			t.Error(err)
-		}
-	}
-	if err := <-long; err != nil || stopping.Runs()["next"] != 0 {
-		t.Errorf("what ran at the stop: %v; %d later tasks ran there", err, stopping.Runs()["next"])
-	}
-	queuetest.Eventually(t, 10*time.Second, "the pool knows", func() bool { n, _ := pool.Healthy(); return n == 1 })
-}
-
 // TestARealRunnerThatStops sends it SIGTERM while a command runs, whose checks it then refuses for as long as that takes.
 func TestARealRunnerThatStops(t *testing.T) {
 	stopping := backendtest.NewEnvRunner(t, fakerunner.Token)

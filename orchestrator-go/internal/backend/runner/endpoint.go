@@ -13,7 +13,6 @@ type endpoint struct {
 	static   bool // named by the configuration, not found
 	gone     bool // found no more, or terminating: it gets no tasks, and is kept until none is in flight
 	healthy  bool
-	stopping bool // it refuses whatever is new, and may end well what it runs
 	asked    bool // a check was sent, ever
 	checking bool // a check is under way
 	// failing is when the first check was sent of those that failed in a row; zero for none.
@@ -31,6 +30,7 @@ type endpoint struct {
 
 	held   map[string]time.Time // workspaces, by when we learned of them
 	copies map[string]*copying  // workspaces on their way
+	wanted map[string]int       // places given to tasks with a workspace, which is there or soon will be
 
 	ctx  context.Context // of its requests; ends when it is lost or forgotten
 	lose context.CancelFunc
@@ -39,14 +39,14 @@ type endpoint struct {
 func newEndpoint(url string, static bool, breaker circuitbreaker.CircuitBreaker[any]) *endpoint {
 	e := &endpoint{
 		url: url, static: static, breaker: breaker,
-		held: map[string]time.Time{}, copies: map[string]*copying{},
+		held: map[string]time.Time{}, copies: map[string]*copying{}, wanted: map[string]int{},
 	}
 	e.ctx, e.lose = context.WithCancel(context.Background())
 	return e
 }
 
 // trusted says whether tasks may be meant for e, now or once it has room.
-func (e *endpoint) trusted() bool { return e.healthy && !e.gone && !e.stopping }
+func (e *endpoint) trusted() bool { return e.healthy && !e.gone }
 
 func (e *endpoint) available(now time.Time) bool {
 	return e.trusted() && !now.Before(e.coolUntil) && (e.limit == 0 || e.inFlight < e.limit) && e.admits()
@@ -67,7 +67,7 @@ func (e *endpoint) passed(sent time.Time, i info) {
 	if e.ctx.Err() != nil {
 		e.ctx, e.lose = context.WithCancel(context.Background())
 	}
-	e.healthy, e.stopping, e.failing = !i.Stopping, i.Stopping, time.Time{}
+	e.healthy, e.failing = true, time.Time{}
 	e.limit, e.pressure = i.MaxConcurrent, max(i.Pressure, 0)
 	e.others = max(i.Running+i.Waiting-e.inFlight, 0)
 	if i.Workspaces == nil {
@@ -101,5 +101,5 @@ func (e *endpoint) failed(sent, now time.Time, patience time.Duration) {
 func (e *endpoint) holds(sha string) bool {
 	_, held := e.held[sha]
 	_, coming := e.copies[sha]
-	return held || coming
+	return held || coming || e.wanted[sha] > 0
 }

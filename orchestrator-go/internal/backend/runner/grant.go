@@ -18,8 +18,9 @@ var errClosed = &backend.Fault{
 
 // place is one request's on a runner.
 type place struct {
-	endpoint *endpoint
-	trial    *time.Timer // for a breaker's probe: until which it has proved itself
+	endpoint  *endpoint
+	workspace string
+	trial     *time.Timer // for a breaker's probe: until which it has proved itself
 }
 
 // want is what a task asks of a place.
@@ -67,13 +68,17 @@ func (p *Pool) acquire(ctx context.Context, w want) (*place, error) {
 	} else if pl := <-me.turn; pl != nil {
 		// It was our turn in the same moment: pass the place on.
 		p.record(pl, unclear)
-		p.free(pl.endpoint)
+		p.free(pl)
 	}
 	return nil, context.Cause(ctx)
 }
 
 // free takes a request off a runner: for the next one, or for good where that was the last of a runner that is gone.
-func (p *Pool) free(e *endpoint) {
+func (p *Pool) free(pl *place) {
+	e := pl.endpoint
+	if e.wanted[pl.workspace]--; e.wanted[pl.workspace] <= 0 {
+		delete(e.wanted, pl.workspace)
+	}
 	e.inFlight--
 	p.forget()
 	p.grant()
@@ -110,8 +115,10 @@ func (p *Pool) grant() {
 		if e == nil {
 			return false
 		}
-		pl := &place{endpoint: e}
-		e.inFlight++
+		pl := &place{endpoint: e, workspace: w.workspace}
+		if e.inFlight++; w.workspace != "" {
+			e.wanted[w.workspace]++
+		}
 		p.enter(pl)
 		w.turn <- pl
 		return true

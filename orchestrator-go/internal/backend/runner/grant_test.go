@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,7 +56,8 @@ func TestPressureAndCapacityAreOfTheHealthyRunners(t *testing.T) {
 	p := on(t, "http://a:1", "http://b:1", "http://c:1")
 	tell(p, "http://a:1", info{MaxConcurrent: 6, Pressure: 0.5})
 	tell(p, "http://b:1", info{MaxConcurrent: 2, Pressure: 0.1})
-	tell(p, "http://c:1", info{MaxConcurrent: 9, Pressure: 0.9, Stopping: true})
+	tell(p, "http://c:1", info{MaxConcurrent: 9, Pressure: 0.9})
+	p.endpoints[2].healthy = false
 	if got, want := p.Pressure(), (6*0.5+2*0.1)/8; got != want || p.Capacity() != 8 {
 		t.Errorf("pressure %v, want %v; capacity %d, want 8", got, want, p.Capacity())
 	}
@@ -79,6 +81,27 @@ func TestATaskGoesToTheRunnerThatHoldsItsWorkspace(t *testing.T) {
 			if pl, err := p.acquire(t.Context(), want{workspace: tree}); err != nil || pl.endpoint.url != "http://holder:1" {
 				t.Errorf("got %v, %v", pl, err)
 			}
+		}
+	})
+}
+
+// TestTasksThatBeginAtOnceShareACopy has none of them begun to send the workspace yet.
+func TestTasksThatBeginAtOnceShareACopy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := on(t, "http://a:1", "http://b:1")
+		var places []*place
+		for range 3 {
+			pl, err := p.acquire(t.Context(), want{workspace: tree})
+			if err != nil || pl.endpoint != p.endpoints[0] {
+				t.Fatalf("got %v, %v", pl, err)
+			}
+			places = append(places, pl)
+		}
+		for _, pl := range places {
+			p.release(t.Context(), pl, queue.Task{}, errors.New("the copy failed"))
+		}
+		if p.endpoints[0].holds(tree) {
+			t.Error("a workspace that never came is taken to be there")
 		}
 	})
 }

@@ -114,7 +114,7 @@ func NewPool(opt Options, log *slog.Logger) (*Pool, error) {
 }
 
 // Run runs an attempt on a runner (see backend.Backend). What kept a runner from beginning it, such as being
-// full or about to stop, costs no attempt.
+// full or stopping, costs no attempt.
 func (p *Pool) Run(ctx context.Context, a backend.Attempt) (*queue.Result, error) {
 	if err := p.possible(a.Task); err != nil {
 		return nil, err
@@ -191,7 +191,7 @@ func (p *Pool) release(ctx context.Context, pl *place, task queue.Task, err erro
 		p.faulted.Remove(task.ID)
 	}
 	p.record(pl, v)
-	p.free(e)
+	p.free(pl)
 }
 
 // postpone takes note of why a runner did not begin a task.
@@ -199,9 +199,6 @@ func (p *Pool) postpone(e *endpoint, why *errLater, workspace string) verdict {
 	switch {
 	case why.forgotten:
 		delete(e.held, workspace)
-	case why.stopping:
-		e.stopping = true
-		return unclear
 	case why.unreachable:
 		e.healthy = false // until a check passes
 		return unclear

@@ -24,7 +24,6 @@ const (
 // errLater says that a runner did not begin a task, so that asking again costs no attempt.
 type errLater struct {
 	after       time.Duration // it is full, and wants to be asked after that
-	stopping    bool          // it begins nothing any more
 	unreachable bool          // there was no connection
 	forgotten   bool          // it does not hold the workspace any more
 	crowded     bool          // all workspaces that it holds are in use, and there is no room for another
@@ -33,8 +32,6 @@ type errLater struct {
 
 func (e *errLater) Error() string {
 	switch {
-	case e.stopping:
-		return "the runner is stopping"
 	case e.unreachable:
 		return fmt.Sprintf("no connection to the runner: %v", e.cause)
 	case e.forgotten:
@@ -63,8 +60,6 @@ func refusal(status int, header http.Header, body []byte) error {
 	switch {
 	case status == http.StatusTooManyRequests:
 		return &errLater{after: retryAfter(header)}
-	case status == http.StatusServiceUnavailable && code == "Stopping":
-		return &errLater{stopping: true}
 	case status == http.StatusNotFound && code == "WorkspaceUnknown":
 		return &errLater{forgotten: true}
 	case code == "DigestMismatch":

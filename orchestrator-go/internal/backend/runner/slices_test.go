@@ -198,8 +198,16 @@ func TestSlicesAreFollowed(t *testing.T) {
 	yes, no := new(true), new(false)
 	first := slice("a", discovery.AddressTypeIPv4, pod("1", "127.0.0.1", yes, no))
 	api := fake.NewClientset(first)
+	// The fake does not replay what happens between a list and its watch.
+	watched := make(chan struct{}, 1024)
+	api.PrependWatchReactor("endpointslices", func(action ktesting.Action) (bool, watch.Interface, error) {
+		w, err := api.Tracker().Watch(action.GetResource(), action.GetNamespace())
+		watched <- struct{}{}
+		return true, w, err
+	})
 	p := following(t, api)
 	comesToOffer(t, p, "http://127.0.0.1:8080")
+	<-watched
 	ours := api.DiscoveryV1().EndpointSlices("dspy")
 	second := slice("b", discovery.AddressTypeIPv4, pod("2", "127.0.0.2", yes, no))
 	if _, err := ours.Create(t.Context(), second, metav1.CreateOptions{}); err != nil {
@@ -225,7 +233,7 @@ func TestSlicesAreFollowed(t *testing.T) {
 	}
 	comesToOffer(t, p)
 	p.mu.Lock()
-	p.free(running)
+	p.free(&place{endpoint: running})
 	p.mu.Unlock()
 	if running.ctx.Err() == nil {
 		t.Error("a terminating runner is kept when it runs nothing any more")

@@ -92,7 +92,7 @@ func (p *Pool) judge(e *endpoint, sent time.Time, i info, err error) float64 {
 		e.failed(sent, time.Now(), p.opt.CheckTimeout)
 	}
 	if was != e.healthy {
-		p.log.Info("a runner changed", "runner", e.url, "healthy", e.healthy, "stopping", e.stopping, "error", err)
+		p.log.Info("a runner changed", "runner", e.url, "healthy", e.healthy, "error", err)
 	}
 	p.grant()
 	return p.pressure()

@@ -3,7 +3,6 @@
 package fakerunner
 
 import (
-	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -34,7 +33,6 @@ type Runner struct {
 	headers  []http.Header
 	hung     bool
 	silent   bool
-	stopping bool
 	checks   int
 	pressure float64
 	others   int
@@ -48,8 +46,7 @@ type Runner struct {
 type Answer struct {
 	Status     int
 	RetryAfter string
-	Drop       bool   // close the connection without an answer
-	Code       string // of the error; empty for Scripted
+	Drop       bool // close the connection without an answer
 }
 
 type request struct {
@@ -175,7 +172,7 @@ func (r *Runner) serve(w http.ResponseWriter, req *http.Request) {
 		panic(http.ErrAbortHandler)
 	case answer.Status != 0:
 		w.Header().Set("Retry-After", answer.RetryAfter)
-		reply(w, answer.Status, map[string]any{"error": queue.Fault{Code: cmp.Or(answer.Code, "Scripted"), Message: "As the test asked."}})
+		reply(w, answer.Status, map[string]any{"error": queue.Fault{Code: "Scripted", Message: "As the test asked."}})
 	case strings.HasSuffix(req.URL.Path, "/noop"):
 		reply(w, 200, struct{}{})
 	case !known:
@@ -189,9 +186,6 @@ func (r *Runner) admit(req *http.Request) Answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.active++
-	if r.stopping {
-		return Answer{Status: 503, Code: "Stopping"}
-	}
 	if r.active > r.limit {
 		return Answer{Status: 429, RetryAfter: "0.01"}
 	}

@@ -18,13 +18,6 @@ func (r *Runner) Press(pressure float64, others int) {
 	r.pressure, r.others = pressure, others
 }
 
-// Stop makes the fake begin nothing any more, as at SIGTERM, while requests in flight go on.
-func (r *Runner) Stop() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.stopping = true
-}
-
 // Holds says whether the fake holds a workspace.
 func (r *Runner) Holds(workspace string) bool {
 	r.mu.Lock()
@@ -62,7 +55,7 @@ func (r *Runner) about() map[string]any {
 	held := slices.Collect(maps.Keys(r.held))
 	return map[string]any{
 		"max_concurrent": r.limit, "pressure": r.pressure, "running": r.active + r.others, "waiting": 0,
-		"workspaces": append([]string{}, held...), "workspaces_held": len(held), "stopping": r.stopping,
+		"workspaces": append([]string{}, held...), "workspaces_held": len(held),
 	}
 }
 
