@@ -147,15 +147,16 @@ func TestDrainingAcceptsTasks(t *testing.T) {
 func TestFullQueueRefusesAndLosesNothing(t *testing.T) {
 	onEachStore(t, func(t *testing.T, store *queuetest.Server) {
 		fake := fakerunner.Start(t, 4)
-		p := start(t, store, fake.URL, "--workers", "1", "--max-queued", "1000")
+		p := start(t, store, fake.URL, "--workers", "1", "--max-queued", "10000")
 		slow := p.submit(t, `{"argv":["/bin/sleep","3600"]}`)
 		<-fake.Admitted()
-		ids := p.submitNoops(t, 999)
+		ids := p.submitNoops(t, 9999)
 		p.call(t, "POST", "/v1/tasks", `{"noop":true}`, http.StatusTooManyRequests, nil)
 		p.call(t, "POST", "/v1/tasks/"+slow+"/cancel", "", http.StatusOK, nil)
-		for _, id := range append(ids, p.submitSoon(t, `{"noop":true}`)) {
-			p.await(t, id, "Succeeded")
-		}
+		ids = append(ids, p.submitSoon(t, `{"noop":true}`))
+		p.terminate(t)
+		next := start(t, store, fake.URL, "--limiter", "fixed")
+		queuetest.Eventually(t, patience, "all tasks have ended", func() bool { return len(next.list(t, "Succeeded")) == len(ids) })
 	})
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,10 +18,10 @@ const (
 )
 
 // observe registers what is read off the running parts at each scrape.
-func (s *service) observe(d *dispatch.Dispatcher) {
+func (s *service) observe(d *dispatch.Dispatcher, places map[string]dispatch.Place) {
 	auto := promauto.With(s.registry)
 	s.registry.MustRegister(
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), schedule{d, s.places},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), scheduled{d, places},
 	)
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "dspy_orchestrator_healthy_runners", Help: "Env runners that passed their last check.",
@@ -30,8 +31,8 @@ func (s *service) observe(d *dispatch.Dispatcher) {
 	})
 }
 
-// maintain keeps the queue's gauges fresh and its streams short until ctx ends.
-func (s *service) maintain(ctx context.Context) {
+// maintain keeps the queue's gauges and overview fresh, and its streams short, until ctx ends.
+func (s *service) maintain(ctx context.Context, d *dispatch.Dispatcher) {
 	tasks := promauto.With(s.registry).NewGaugeVec(prometheus.GaugeOpts{
 		Name: "dspy_orchestrator_queue_tasks", Help: "Tasks in the store: those that have not ended, and dead letters.",
 	}, []string{"stage"})
@@ -44,14 +45,22 @@ func (s *service) maintain(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-trim.C:
-			err = s.queue.Trim(ctx)
+			err = s.trim(ctx)
 		case <-stats.C:
-			err = s.count(ctx, tasks)
+			err = errors.Join(s.count(ctx, tasks), s.publish(ctx, d))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("maintenance of the queue failed; trying again", "component", "main", "error", err)
 		}
 	}
+}
+
+func (s *service) trim(ctx context.Context) error {
+	err := s.queue.Trim(ctx)
+	if s.slurm != nil {
+		err = errors.Join(err, s.slurm.Sweep(time.Now()))
+	}
+	return err
 }
 
 func (s *service) count(ctx context.Context, tasks *prometheus.GaugeVec) error {

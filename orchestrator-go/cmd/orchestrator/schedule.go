@@ -1,9 +1,12 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"dspyagent.io/orchestrator/internal/dispatch"
+	sched "dspyagent.io/orchestrator/internal/schedule"
 )
 
 var (
@@ -18,21 +21,21 @@ var (
 		"Attempts that may run at once, of a class or, with an empty one, of the whole backend.", []string{"backend", "class"}, nil)
 )
 
-// schedule shows what the dispatcher schedules, when asked.
-type schedule struct {
+// scheduled shows what the dispatcher schedules, when asked.
+type scheduled struct {
 	dispatcher *dispatch.Dispatcher
 	places     map[string]dispatch.Place
 }
 
 // Describe implements prometheus.Collector.
-func (s schedule) Describe(to chan<- *prometheus.Desc) {
+func (s scheduled) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{leadsDesc, depthDesc, inFlightDesc, heldDesc, limitDesc} {
 		to <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (s schedule) Collect(to chan<- prometheus.Metric) {
+func (s scheduled) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value int, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), labels...)
 	}
@@ -42,17 +45,20 @@ func (s schedule) Collect(to chan<- prometheus.Metric) {
 			gauge(limitDesc, l.Limit(), name, string(class))
 		}
 	}
-	view, leads := s.dispatcher.Leading()
+	view, _, leads := s.dispatcher.Leading()
 	if !leads {
 		gauge(leadsDesc, 0)
 		return
 	}
 	gauge(leadsDesc, 1)
-	for _, lane := range view.Lanes {
-		gauge(depthDesc, lane.Ready, lane.Backend, string(lane.Class))
-		gauge(inFlightDesc, lane.Running, lane.Backend, string(lane.Class))
+	var held sched.Count
+	for name, n := range view.Sum(func(s sched.Share) (string, bool) { return s.Backend + "/" + string(s.Class), true }) {
+		backend, class, _ := strings.Cut(name, "/")
+		gauge(depthDesc, n.Ready, backend, class)
+		gauge(inFlightDesc, n.Running, backend, class)
+		held.Delayed, held.Parked, held.Waiting = held.Delayed+n.Delayed, held.Parked+n.Parked, held.Waiting+n.Waiting
 	}
-	gauge(heldDesc, view.Delayed, "time")
-	gauge(heldDesc, view.Parked, "limit_key")
-	gauge(heldDesc, view.Waiting, "children")
+	gauge(heldDesc, held.Delayed, "time")
+	gauge(heldDesc, held.Parked, "limit_key")
+	gauge(heldDesc, held.Waiting, "children")
 }

@@ -18,14 +18,18 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"dspyagent.io/orchestrator/internal/auth"
+	"dspyagent.io/orchestrator/internal/backend"
 	"dspyagent.io/orchestrator/internal/backend/runner"
+	"dspyagent.io/orchestrator/internal/backend/slurm"
 	"dspyagent.io/orchestrator/internal/config"
 	"dspyagent.io/orchestrator/internal/dispatch"
 	"dspyagent.io/orchestrator/internal/httpapi"
-	"dspyagent.io/orchestrator/internal/limit"
 	"dspyagent.io/orchestrator/internal/queue"
 	"dspyagent.io/orchestrator/internal/telemetry"
 )
+
+// flushTimeout is for the last spans.
+const flushTimeout = 3 * time.Second
 
 // serve runs until ctx ends: it then begins no further attempt, drains, and returns.
 func serve(ctx context.Context, c *config.Config) error {
@@ -45,25 +49,18 @@ func serve(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	pool, err := runner.NewPool(runner.Options{
-		Targets: c.RunnerTargets, Token: c.RunnerToken,
-		CheckInterval: c.RunnerLostAfter / 5, CheckTimeout: c.RunnerLostAfter * 4 / 5,
-		ResolveEvery: 5 * time.Second, MaxIdlePerHost: c.Workers,
-	}, log)
+	flush, err := telemetry.Export(ctx, "orchestrator", httpapi.Version, os.Getenv, log)
 	if err != nil {
-		return fmt.Errorf("--runners: %w", err)
-	}
-	tokens, err := auth.NewStatic(c.TokenFile, "", log)
-	if err != nil {
-		return fmt.Errorf("--token-file: %w", err)
-	}
-	s := &service{config: c, log: log, queue: q, pool: pool, auth: tokens, registry: prometheus.NewRegistry()}
-	if s.places, err = s.backends(); err != nil {
 		return err
 	}
-	err = s.run(ctx)
+	s := &service{config: c, log: log, queue: q, registry: prometheus.NewRegistry()}
+	if err = s.assemble(); err == nil {
+		err = s.run(ctx)
+	}
 	q.Close()
-	return errors.Join(err, db.Close())
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	return errors.Join(err, db.Close(), flush(bounded))
 }
 
 // clientLog takes the client library's own messages, which repeat the errors that it returns.
@@ -94,14 +91,49 @@ func connect(c *config.Config) (*redis.Client, error) {
 
 // service holds the parts of a running orchestrator.
 type service struct {
-	config   *config.Config
-	log      *slog.Logger
-	queue    *queue.Redis
-	pool     *runner.Pool
-	auth     auth.Authenticator
-	places   map[string]dispatch.Place
-	registry *prometheus.Registry
-	draining atomic.Bool
+	config       *config.Config
+	log          *slog.Logger
+	queue        *queue.Redis
+	limits       limits
+	pool         *runner.Pool
+	slurm        *slurm.Backend // nil for none
+	placesByName map[string]dispatch.Place
+	auth         auth.Authenticator
+	registry     *prometheus.Registry
+	draining     atomic.Bool
+}
+
+// assemble makes the parts that the settings ask for.
+func (s *service) assemble() error {
+	client, err := cluster(s.config, s.log)
+	if err != nil {
+		return err
+	}
+	if s.auth, err = authenticator(s.config, client, s.log); err != nil {
+		return err
+	}
+	if s.limits, err = newLimits(s.config); err != nil {
+		return fmt.Errorf("--workers: %w", err)
+	}
+	if s.pool, err = newPool(s.config, s.limits, client, s.registry, s.log); err != nil {
+		return err
+	}
+	if s.slurm, err = newSlurm(s.config, s.registry, s.log); err != nil {
+		return err
+	}
+	s.placesByName, err = s.places()
+	return err
+}
+
+// api serves the queue.
+func (s *service) api() *httpapi.API {
+	tailers := map[string]backend.Tailer{}
+	if s.slurm != nil {
+		tailers[queue.SlurmBackend] = s.slurm
+	}
+	return httpapi.NewAPI(httpapi.Options{
+		Tasks: s.queue, Auth: s.auth, Log: s.log, Tailers: tailers, Overview: s.overview, Metrics: s.registry,
+	})
 }
 
 func (s *service) run(ctx context.Context) error {
@@ -111,15 +143,16 @@ func (s *service) run(ctx context.Context) error {
 	}
 	opt := dispatch.Defaults()
 	opt.Lease, opt.DrainTimeout, opt.KeepInLog = s.config.Lease, s.config.DrainTimeout, s.config.ResultTTL
-	d := dispatch.New(s.queue, s.places, opt, s.log, dispatch.NewMetrics(s.registry))
-	s.observe(d)
-	api := httpapi.NewAPI(httpapi.Options{Tasks: s.queue, Canceller: noCanceller{}, Auth: s.auth, Log: s.log})
+	d := dispatch.New(s.queue, s.placesByName, opt, s.log, dispatch.NewMetrics(s.registry))
+	s.observe(d, s.placesByName)
+	api := s.api()
 
 	server := &http.Server{
 		Handler: s.routes(api), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 	}
 	failed := make(chan error, 2)
+	server.RegisterOnShutdown(api.Close)
 	go func() { failed <- server.Serve(listener) }()
 	closeProfiles := s.profiles(failed)
 	s.log.Info("serving", "component", "main", "listen", listener.Addr().String())
@@ -134,7 +167,7 @@ func (s *service) run(ctx context.Context) error {
 			d.Run(work)
 		}
 	})
-	parts.Go(func() { s.maintain(work) })
+	parts.Go(func() { s.maintain(work, d) })
 
 	select {
 	case <-ctx.Done():
@@ -148,7 +181,9 @@ func (s *service) run(ctx context.Context) error {
 	server.SetKeepAlivesEnabled(false)
 	stopWork()
 	parts.Wait()
-	api.Close()
+	if s.slurm != nil {
+		s.slurm.Close()
+	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return errors.Join(err, server.Shutdown(bounded), closeProfiles())
@@ -173,20 +208,6 @@ func (s *service) open(ctx context.Context) bool {
 	}
 }
 
-type noCanceller struct{}
-
-// Cancel does nothing: the leader finds requests in the log.
-func (noCanceller) Cancel(string) {}
-
-// backends are the places where tasks run, by the names that tasks call them.
-func (s *service) backends() (map[string]dispatch.Place, error) {
-	workers, err := limit.NewFixed(s.config.Workers)
-	if err != nil {
-		return nil, fmt.Errorf("--workers: %w", err)
-	}
-	return map[string]dispatch.Place{queue.RunnerBackend: {Backend: s.pool, Limit: workers}}, nil
-}
-
 func (s *service) routes(api http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", api)
@@ -199,7 +220,7 @@ func (s *service) ready(ctx context.Context) error {
 	if s.draining.Load() {
 		return errors.New("draining")
 	}
-	return s.queue.Ping(ctx)
+	return errors.Join(s.queue.Ping(ctx), s.pool.Ready())
 }
 
 // profiles serves pprof on an address of its own, and only when asked to.

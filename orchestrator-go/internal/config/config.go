@@ -12,19 +12,30 @@ import (
 )
 
 // minQueued lets the largest batch of the API into an empty queue.
-const minQueued = 1000
+const minQueued = 10_000
 
 // Config are the settings of `orchestrator serve`.
 type Config struct {
-	Listen, Pprof                           string
-	RedDB, RedDBTokenFile, KeyPrefix        string
+	Listen, Pprof, LogLevel                 string
+	RedDB, RedDBTokenFile, KeyPrefix, Blobs string
 	Runners, RunnerTokenFile                string
-	TokenFile, LogLevel                     string
+	TokenFile, TokensFile, Audiences        string
+	Limiter                                 string
 	Workers, MaxQueued                      int
 	Lease, ResultTTL, DeadTTL, DrainTimeout time.Duration
 	RunnerLostAfter                         time.Duration
-	RedDBToken, RunnerToken, Token          string
-	RunnerTargets                           []string
+	Slurm                                   Slurm
+
+	RedDBToken, RunnerToken            string // read from their files
+	RunnerTargets, KubernetesAudiences []string
+}
+
+// Slurm are the settings of the backend "slurm".
+type Slurm struct {
+	API             string // "cli", or slurmrestd's URL; empty for no such backend
+	User, TokenFile string
+	Conf, Spool     string
+	MaxJobs         int
 }
 
 // Parse reads args and the environment and checks both; every error names the setting.
@@ -48,21 +59,44 @@ func Parse(args []string, getenv func(string) string, out io.Writer) (*Config, e
 
 func (c *Config) define(f *flag.FlagSet) {
 	f.StringVar(&c.Listen, "listen", ":9097", "address of the API, probes and metrics")
+	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&c.Pprof, "pprof", "", "address for profiles, such as 127.0.0.1:6060; empty for none")
+	c.defineStore(f)
+	c.defineRunners(f)
+	c.defineSlurm(f)
+	f.StringVar(&c.TokenFile, "token-file", "", "file with the token of administrators")
+	f.StringVar(&c.TokensFile, "tokens-file", "", "file with lines of token, name, tenant and perhaps admin; read again when it changes")
+	f.StringVar(&c.Audiences, "kubernetes-audiences", "", "comma-separated audiences of the Kubernetes tokens that are taken; empty for none")
+	f.DurationVar(&c.DrainTimeout, "drain-timeout", 20*time.Second, "for running tasks at SIGTERM, before they are handed back")
+}
+
+func (c *Config) defineStore(f *flag.FlagSet) {
 	f.StringVar(&c.RedDB, "reddb", "", "URL of the store, redis://host:6380 (required)")
 	f.StringVar(&c.RedDBTokenFile, "reddb-token-file", "", "file with the store's token; empty for a store without one")
+	f.StringVar(&c.Blobs, "blobs", "", "URL of RedDB's HTTP interface, http://host:8082, for tasks' workspaces; empty for none")
 	f.StringVar(&c.KeyPrefix, "key-prefix", "orchestrator/", "of every key in the store")
-	f.StringVar(&c.Runners, "runners", "", "env runners: comma-separated http://host:port or dns+http://name:port (required)")
-	f.StringVar(&c.RunnerTokenFile, "runner-token-file", "", "file with the env runners' token (required)")
-	f.DurationVar(&c.RunnerLostAfter, "runner-lost-after", 5*time.Second, "without an answer to health checks, until a runner's tasks are tried elsewhere")
-	f.StringVar(&c.TokenFile, "token-file", "", "file with the token that clients send (required)")
-	f.IntVar(&c.Workers, "workers", 128, "attempts at once")
 	f.IntVar(&c.MaxQueued, "max-queued", 100_000, "tasks that may be there without having ended; more are refused with 429")
 	f.DurationVar(&c.Lease, "lease", 1200*time.Millisecond, "after which a silent leader is replaced")
 	f.DurationVar(&c.ResultTTL, "result-ttl", time.Hour, "how long a finished task can be read")
 	f.DurationVar(&c.DeadTTL, "dead-ttl", 7*24*time.Hour, "how long a dead letter is kept")
-	f.DurationVar(&c.DrainTimeout, "drain-timeout", 20*time.Second, "for running tasks at SIGTERM, before they are handed back")
-	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
-	f.StringVar(&c.Pprof, "pprof", "", "address for profiles, such as 127.0.0.1:6060; empty for none")
+}
+
+func (c *Config) defineRunners(f *flag.FlagSet) {
+	f.StringVar(&c.Runners, "runners", "", "env runners, comma-separated: http://host:port, dns+http://name:port or "+
+		"endpointslices+http://namespace?service=name&port=http (required)")
+	f.StringVar(&c.RunnerTokenFile, "runner-token-file", "", "file with the env runners' token (required)")
+	f.DurationVar(&c.RunnerLostAfter, "runner-lost-after", 5*time.Second, "without an answer to health checks, until a runner's tasks are tried elsewhere")
+	f.IntVar(&c.Workers, "workers", 128, "attempts at once on runners, at most")
+	f.StringVar(&c.Limiter, "limiter", "vegas", "how the limit of attempts at once is found: vegas, failsafe, or fixed at --workers")
+}
+
+func (c *Config) defineSlurm(f *flag.FlagSet) {
+	f.StringVar(&c.Slurm.API, "slurm", "", "slurmrestd's URL, http://host:port or unix:///path, or cli for Slurm's commands; empty for no Slurm")
+	f.StringVar(&c.Slurm.User, "slurm-user", "", "whom slurmrestd takes us for")
+	f.StringVar(&c.Slurm.TokenFile, "slurm-token-file", "", "file with a JWT for slurmrestd")
+	f.StringVar(&c.Slurm.Conf, "slurm-conf", "", "slurm.conf for the commands")
+	f.StringVar(&c.Slurm.Spool, "slurm-spool", "", "folder that the nodes share with us, for output and standard input; empty for none")
+	f.IntVar(&c.Slurm.MaxJobs, "slurm-max-jobs", 1000, "tasks that may be in Slurm at once")
 }
 
 // envName is the variable of a flag: --reddb-token-file is ORCHESTRATOR_REDDB_TOKEN_FILE.
@@ -87,38 +121,67 @@ func fromEnvironment(flags *flag.FlagSet, getenv func(string) string) error {
 
 func (c *Config) check() error {
 	for name, value := range map[string]string{
-		"reddb": c.RedDB, "runners": c.Runners, "runner-token-file": c.RunnerTokenFile, "token-file": c.TokenFile,
+		"reddb": c.RedDB, "runners": c.Runners, "runner-token-file": c.RunnerTokenFile,
 	} {
 		if value == "" {
 			return fmt.Errorf("--%s (or $%s) is required", name, envName(name))
 		}
 	}
-	if c.Workers < 1 || c.Workers > 10_000 {
+	if c.TokenFile == "" && c.TokensFile == "" && c.Audiences == "" {
+		return fmt.Errorf("--token-file, --tokens-file or --kubernetes-audiences (or $%s and so on) is required", envName("token-file"))
+	}
+	if err := c.checkNumbers(); err != nil {
+		return err
+	}
+	if err := c.checkTimes(); err != nil {
+		return err
+	}
+	c.RunnerTargets, c.KubernetesAudiences = list(c.Runners), list(c.Audiences)
+	return c.readTokens()
+}
+
+func (c *Config) checkNumbers() error {
+	switch {
+	case c.Workers < 1 || c.Workers > 10_000:
 		return fmt.Errorf("--workers is %d; want 1 to 10000", c.Workers)
-	}
-	if c.MaxQueued < minQueued {
+	case c.MaxQueued < minQueued:
 		return fmt.Errorf("--max-queued is %d; want at least %d, the largest batch", c.MaxQueued, minQueued)
+	case c.Limiter != "vegas" && c.Limiter != "failsafe" && c.Limiter != "fixed":
+		return fmt.Errorf("--limiter is %q; want vegas, failsafe or fixed", c.Limiter)
+	case c.Slurm.MaxJobs < 1 || c.Slurm.MaxJobs > 100_000:
+		return fmt.Errorf("--slurm-max-jobs is %d; want 1 to 100000", c.Slurm.MaxJobs)
 	}
+	return nil
+}
+
+func (c *Config) checkTimes() error {
 	for name, d := range map[string]time.Duration{"result-ttl": c.ResultTTL, "dead-ttl": c.DeadTTL} {
 		if d < time.Second {
 			return fmt.Errorf("--%s is %v; want at least 1s", name, d)
 		}
 	}
-	if c.Lease < 100*time.Millisecond {
+	switch {
+	case c.Lease < 100*time.Millisecond:
 		return fmt.Errorf("--lease is %v; want at least 100ms", c.Lease)
-	}
-	if c.RunnerLostAfter < time.Second {
+	case c.RunnerLostAfter < time.Second:
 		return fmt.Errorf("--runner-lost-after is %v; want at least 1s", c.RunnerLostAfter)
-	}
-	if c.DrainTimeout < 0 {
+	case c.DrainTimeout < 0:
 		return fmt.Errorf("--drain-timeout is %v; want 0s or more", c.DrainTimeout)
 	}
-	for _, item := range strings.Split(c.Runners, ",") {
-		c.RunnerTargets = append(c.RunnerTargets, strings.TrimSpace(item))
-	}
-	return c.readTokens()
+	return nil
 }
 
+func list(text string) []string {
+	var items []string
+	for _, item := range strings.Split(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}
+
+// readTokens reads those that we send; those that clients send are read by package auth.
 func (c *Config) readTokens() error {
 	for _, t := range []struct {
 		flag, path string
@@ -126,7 +189,6 @@ func (c *Config) readTokens() error {
 	}{
 		{"reddb-token-file", c.RedDBTokenFile, &c.RedDBToken},
 		{"runner-token-file", c.RunnerTokenFile, &c.RunnerToken},
-		{"token-file", c.TokenFile, &c.Token},
 	} {
 		if t.path == "" {
 			continue

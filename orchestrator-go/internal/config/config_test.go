@@ -36,7 +36,7 @@ func TestFlagsWinOverTheEnvironmentOverDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Workers != 7 || c.Lease != 3*time.Second || c.Listen != ":9097" || c.Token != "secret" {
+	if c.Workers != 7 || c.Lease != 3*time.Second || c.Listen != ":9097" || c.RunnerToken != "secret" {
 		t.Errorf("%+v", c)
 	}
 	if got := strings.Join(c.RunnerTargets, " "); got != "http://a:1 dns+http://b:2" {
@@ -54,11 +54,14 @@ func TestErrorsNameTheSetting(t *testing.T) {
 		{arguments(t, "--workers", "0"), nil, "--workers"},
 		{arguments(t, "--lease", "1ms"), nil, "--lease"},
 		{arguments(t, "--runner-lost-after", "999ms"), nil, "--runner-lost-after"},
-		{arguments(t), map[string]string{"ORCHESTRATOR_MAX_QUEUED": "999"}, "--max-queued"},
+		{arguments(t), map[string]string{"ORCHESTRATOR_MAX_QUEUED": "9999"}, "--max-queued"},
 		{arguments(t, "--result-ttl", "0s"), nil, "--result-ttl"},
 		{arguments(t, "--drain-timeout", "-1s"), nil, "--drain-timeout"},
-		{arguments(t, "--token-file", "/does/not/exist"), nil, "--token-file"},
-		{arguments(t, "--token-file", os.DevNull), nil, "--token-file"},
+		{arguments(t, "--runner-token-file", "/does/not/exist"), nil, "--runner-token-file"},
+		{arguments(t, "--runner-token-file", os.DevNull), nil, "--runner-token-file"},
+		{arguments(t, "--token-file", ""), nil, "--kubernetes-audiences"},
+		{arguments(t, "--limiter", "magic"), nil, "--limiter"},
+		{arguments(t, "--slurm-max-jobs", "0"), nil, "--slurm-max-jobs"},
 		{arguments(t), map[string]string{"ORCHESTRATOR_WORKERS": "many"}, "$ORCHESTRATOR_WORKERS"},
 		{arguments(t, "serve"), nil, "serve"},
 	} {

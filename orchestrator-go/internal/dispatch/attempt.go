@@ -11,6 +11,7 @@ import (
 	"dspyagent.io/orchestrator/internal/limit"
 	"dspyagent.io/orchestrator/internal/queue"
 	"dspyagent.io/orchestrator/internal/schedule"
+	"dspyagent.io/orchestrator/internal/telemetry"
 )
 
 // attempt is one try at a task, with the room that it takes.
@@ -92,7 +93,9 @@ func (r *reign) runSafely(a *attempt) (result *queue.Result, err error) {
 			Code: "BackendUnknown", Message: fmt.Sprintf("this orchestrator has no backend %q; its settings name those it has", a.task.Spec.Backend),
 		}
 	}
-	return place.Backend.Run(a.ctx, backend.Attempt{
+	ctx, span := telemetry.BeginAttempt(a.ctx, a.task.Traceparent, a.task.ID, a.number, a.token)
+	defer func() { telemetry.End(span, err) }()
+	return place.Backend.Run(ctx, backend.Attempt{
 		Task: a.task, Number: a.number, Token: a.token, Started: func(where string) { r.placed(a, where) },
 	})
 }

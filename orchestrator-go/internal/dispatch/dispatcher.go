@@ -113,15 +113,15 @@ func (d *Dispatcher) current() *reign {
 	return d.reign
 }
 
-// Leading says whether this process leads, and what it schedules then.
-func (d *Dispatcher) Leading() (view schedule.View, leads bool) {
+// Leading says whether this process leads, since when, and what it schedules then.
+func (d *Dispatcher) Leading() (view schedule.View, since time.Time, leads bool) {
 	r := d.current()
 	if r == nil {
-		return view, false
+		return view, since, false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.machine.View(), true
+	return r.machine.View(), r.since, true
 }
 
 // Wake has the leader look for tasks that it may begin now, such as after a limit grew. It never waits.

@@ -19,7 +19,8 @@ const storePause = 200 * time.Millisecond
 // or output; a change to it wakes those that carry out what it decides.
 type reign struct {
 	*Dispatcher
-	term queue.Term
+	term  queue.Term
+	since time.Time
 
 	mu       sync.Mutex
 	machine  *schedule.Machine
@@ -39,7 +40,7 @@ type reign struct {
 
 func newReign(d *Dispatcher, term queue.Term, since time.Time) *reign {
 	r := &reign{
-		Dispatcher: d, term: term, attempts: map[string]*attempt{},
+		Dispatcher: d, term: term, since: since, attempts: map[string]*attempt{},
 		work: make(chan struct{}, 1), record: make(chan struct{}, 1),
 		machine: schedule.New(schedule.Options{
 			Backoff:      func(attempt int) time.Duration { return backoff(attempt, d.opt.BackoffBase, d.opt.BackoffMax) },

@@ -33,15 +33,11 @@ type Tasks interface {
 	Revive(ctx context.Context, id string) (queue.Task, error)
 }
 
-// Canceller stops an attempt that runs in this process at once.
-type Canceller interface{ Cancel(id string) }
-
 // Options are the API's parts.
 type Options struct {
-	Tasks     Tasks
-	Canceller Canceller
-	Auth      auth.Authenticator
-	Log       *slog.Logger
+	Tasks Tasks
+	Auth  auth.Authenticator
+	Log   *slog.Logger
 	// Tailers show what a running task writes, by the backend's name; a backend without one shows no log.
 	Tailers map[string]backend.Tailer
 	// Overview tells about the whole queue, or one tenant's part of it; nil for an API without.

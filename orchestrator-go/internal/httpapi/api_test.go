@@ -91,17 +91,10 @@ var everybody = people{
 func newAPI(t testing.TB, o httpapi.Options) *httpapi.API {
 	t.Helper()
 	o.Auth, o.Log = everybody, slog.New(slog.DiscardHandler)
-	if o.Canceller == nil {
-		o.Canceller = new(cancels)
-	}
 	api := httpapi.NewAPI(o)
 	t.Cleanup(api.Close)
 	return api
 }
-
-type cancels []string
-
-func (c *cancels) Cancel(id string) { *c = append(*c, id) }
 
 func send(t *testing.T, tasks *fakeTasks, method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	t.Helper()
@@ -231,18 +224,6 @@ func TestWhatTimeHelpsSaysWhenToTryAgain(t *testing.T) {
 		if w.Code != status || w.Header().Get("Retry-After") == "" || errorCode(t, w) == "" {
 			t.Errorf("%v: %d %v %s", err, w.Code, w.Header(), w.Body)
 		}
-	}
-}
-
-func TestCancelReachesTheRunningAttempt(t *testing.T) {
-	got := new(cancels)
-	h := newAPI(t, httpapi.Options{Tasks: &fakeTasks{}, Canceller: got})
-	req := httptest.NewRequest("POST", "/v1/tasks/"+knownID+"/cancel", nil)
-	req.Header.Set("Authorization", "Bearer "+token)
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, req)
-	if w.Code != http.StatusOK || len(*got) != 1 || (*got)[0] != knownID {
-		t.Errorf("%d, cancelled %v", w.Code, *got)
 	}
 }
 

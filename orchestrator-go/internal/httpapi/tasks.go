@@ -34,13 +34,7 @@ func (a *API) get(ctx context.Context, in *ByID) (*output[Task], error) {
 }
 
 func (a *API) cancel(ctx context.Context, in *ByID) (*output[Task], error) {
-	return a.change(ctx, in.ID, func(ctx context.Context, id string) (queue.Task, error) {
-		task, err := a.Tasks.Cancel(ctx, id)
-		if err == nil {
-			a.Canceller.Cancel(id)
-		}
-		return task, err
-	})
+	return a.change(ctx, in.ID, a.Tasks.Cancel)
 }
 
 func (a *API) closeScope(ctx context.Context, in *ByID) (*output[Task], error) {

@@ -6,6 +6,7 @@ import "container/heap"
 // leader is the only one that begins attempts, so its count is exact.
 type limitKey struct {
 	name    string
+	max     int // as the latest task has it
 	running int
 	parked  byPriority
 }
@@ -20,6 +21,7 @@ func (m *Machine) key(t *task) *limitKey {
 	if m.keys[name] == nil {
 		m.keys[name] = &limitKey{name: name}
 	}
+	m.keys[name].max = max(1, t.entry.Meta.LimitMax)
 	return m.keys[name]
 }
 

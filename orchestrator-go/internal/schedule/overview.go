@@ -1,45 +1,105 @@
 package schedule
 
 import (
+	"strings"
 	"time"
 
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
-// LaneView counts the tasks of one class for one backend.
-type LaneView struct {
-	Backend string
-	Class   queue.Class
-	Ready   int
-	Running int // picked ones included
+// maxShare bounds the rows of a view: further tenants and keys are left out.
+const maxShare = 1000
+
+// Share is one tenant's tasks of one class for one backend.
+type Share struct {
+	Tenant  string      `json:"tenant,omitempty"`
+	Backend string      `json:"backend"`
+	Class   queue.Class `json:"class"`
 }
 
-// View counts tasks by what they wait for.
+// Count counts tasks by what they wait for.
+type Count struct {
+	Ready   int `json:"ready"`
+	Delayed int `json:"delayed"` // for their time, or a further attempt
+	Parked  int `json:"parked"`  // by their limit keys
+	Running int `json:"running"` // those that are about to begin included
+	Waiting int `json:"waiting"` // for children, or as open scopes
+}
+
+// Row is a share with its count.
+type Row struct {
+	Share
+	Count
+}
+
+// KeyUse is how a limit key is used.
+type KeyUse struct {
+	Tenant  string `json:"tenant,omitempty"`
+	Key     string `json:"key"`
+	Max     int    `json:"max"`
+	Parked  int    `json:"parked"`
+	Running int    `json:"running"`
+}
+
+// View is what a machine holds, in numbers.
 type View struct {
-	Lanes   []LaneView
-	Delayed int
-	Parked  int // by their limit keys
-	Waiting int // for children, or as open scopes
-	Total   int
+	Rows []Row    `json:"rows"`
+	Keys []KeyUse `json:"keys"`
 }
 
 // View looks at all there is.
 func (m *Machine) View() View {
-	v := View{Total: len(m.tasks)}
-	for _, lane := range m.lanes.order {
-		v.Lanes = append(v.Lanes, LaneView{lane.key.backend, lane.key.class, lane.ready, lane.running})
-	}
+	counts := map[Share]*Count{}
 	for _, t := range m.tasks {
-		switch t.phase {
-		case delayed:
-			v.Delayed++
-		case parked:
-			v.Parked++
-		case waiting:
-			v.Waiting++
+		lane := keyOf(t)
+		share := Share{t.entry.Meta.Tenant, lane.backend, lane.class}
+		if counts[share] == nil {
+			if len(counts) == maxShare {
+				continue
+			}
+			counts[share] = &Count{}
 		}
+		counts[share].add(t.phase)
+	}
+	v := View{Rows: make([]Row, 0, len(counts)), Keys: make([]KeyUse, 0, len(m.keys))}
+	for share, n := range counts {
+		v.Rows = append(v.Rows, Row{share, *n})
+	}
+	for _, k := range m.keys {
+		if len(v.Keys) == maxShare {
+			break
+		}
+		tenant, name, _ := strings.Cut(k.name, "\x00")
+		v.Keys = append(v.Keys, KeyUse{tenant, name, k.max, len(k.parked), k.running})
 	}
 	return v
+}
+
+func (c *Count) add(p phase) {
+	switch p {
+	case ready:
+		c.Ready++
+	case delayed:
+		c.Delayed++
+	case parked:
+		c.Parked++
+	case beginning, running:
+		c.Running++
+	case waiting:
+		c.Waiting++
+	}
+}
+
+// Sum adds up the rows that pass, by what by says of each.
+func (v View) Sum(by func(Share) (name string, ok bool)) map[string]Count {
+	sums := map[string]Count{}
+	for _, r := range v.Rows {
+		if name, ok := by(r.Share); ok {
+			c := sums[name]
+			sums[name] = Count{c.Ready + r.Ready, c.Delayed + r.Delayed, c.Parked + r.Parked, c.Running + r.Running, c.Waiting + r.Waiting}
+		}
+	}
+	return sums
 }
 
 // Move has up to limit entries appended to the log again that are older than a time, so that tasks which take

@@ -82,7 +82,7 @@ func (c *client) exec(ctx context.Context, base string, a backend.Attempt) (*que
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-Request-Id", task.ID)
 	req.Header.Set("X-Fencing-Token", strconv.FormatInt(a.Token, 10))
-	telemetry.Propagate(req.Header, task.Traceparent)
+	telemetry.Inject(ctx, req.Header)
 	status, header, reply, err := c.do(req)
 	if err != nil {
 		return nil, unsent(err, "the runner stopped answering during the attempt")

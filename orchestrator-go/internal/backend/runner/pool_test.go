@@ -20,6 +20,7 @@ import (
 	"dspyagent.io/orchestrator/internal/backend/runner"
 	"dspyagent.io/orchestrator/internal/backend/runner/fakerunner"
 	"dspyagent.io/orchestrator/internal/queue"
+	"dspyagent.io/orchestrator/internal/telemetry"
 	"dspyagent.io/orchestrator/internal/queue/queuetest"
 )
 
@@ -76,7 +77,8 @@ func TestEnvRunner(t *testing.T) {
 
 func TestTraceIdAndFencingTokenReachTheRunner(t *testing.T) {
 	fake := fakerunner.Start(t, 4)
-	if _, err := start(t, fakerunner.Token, fake.URL).Run(bounded(t), attempt("the-task", "/bin/true")); err != nil {
+	ctx := telemetry.Stored(bounded(t), trace)
+	if _, err := start(t, fakerunner.Token, fake.URL).Run(ctx, attempt("the-task", "/bin/true")); err != nil {
 		t.Fatal(err)
 	}
 	got := fake.Headers()[0]
