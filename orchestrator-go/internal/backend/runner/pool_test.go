@@ -20,8 +20,8 @@ import (
 	"dspyagent.io/orchestrator/internal/backend/runner"
 	"dspyagent.io/orchestrator/internal/backend/runner/fakerunner"
 	"dspyagent.io/orchestrator/internal/queue"
-	"dspyagent.io/orchestrator/internal/telemetry"
 	"dspyagent.io/orchestrator/internal/queue/queuetest"
+	"dspyagent.io/orchestrator/internal/telemetry"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -77,7 +77,8 @@ func TestEnvRunner(t *testing.T) {
 
 func TestTraceIdAndFencingTokenReachTheRunner(t *testing.T) {
 	fake := fakerunner.Start(t, 4)
-	ctx := telemetry.Stored(bounded(t), trace)
+	ctx, span := telemetry.BeginAttempt(bounded(t), trace, "the-task", 1, 7)
+	defer span.End()
 	if _, err := start(t, fakerunner.Token, fake.URL).Run(ctx, attempt("the-task", "/bin/true")); err != nil {
 		t.Fatal(err)
 	}
