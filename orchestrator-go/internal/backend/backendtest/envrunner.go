@@ -29,8 +29,9 @@ func (r *EnvRunner) Stop(t testing.TB) {
 // StartEnvRunner is NewEnvRunner for those who need no more than the URL.
 func StartEnvRunner(t testing.TB, token string) string { return NewEnvRunner(t, token).URL }
 
-// NewEnvRunner starts the binary named by ENV_RUNNER_BIN, or the one that the build puts into dist/bin.
-func NewEnvRunner(t testing.TB, token string) *EnvRunner {
+// NewEnvRunner starts the binary named by ENV_RUNNER_BIN, or the one that the build puts into dist/bin, with more
+// flags than it needs if they are given.
+func NewEnvRunner(t testing.TB, token string, flags ...string) *EnvRunner {
 	dir := t.TempDir()
 	portFile, tokenFile, workspace := filepath.Join(dir, "port"), filepath.Join(dir, "token"), filepath.Join(dir, "workspace")
 	if err := os.WriteFile(tokenFile, []byte(token), 0o600); err != nil {
@@ -39,8 +40,10 @@ func NewEnvRunner(t testing.TB, token string) *EnvRunner {
 	if err := os.Mkdir(workspace, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(queuetest.Binary(t, "ENV_RUNNER_BIN", "env-runner"), "serve", "--listen", "127.0.0.1:0",
-		"--token-file", tokenFile, "--workspace", workspace, "--forks-dir", filepath.Join(dir, "forks"), "--port-file", portFile)
+	cmd := exec.Command(queuetest.Binary(t, "ENV_RUNNER_BIN", "env-runner"), append([]string{
+		"serve", "--listen", "127.0.0.1:0", "--token-file", tokenFile, "--workspace", workspace,
+		"--forks-dir", filepath.Join(dir, "forks"), "--port-file", portFile,
+	}, flags...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

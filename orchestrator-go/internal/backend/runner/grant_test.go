@@ -183,8 +183,16 @@ func TestARunnerWithoutRoomForAWorkspaceTakesOtherTasks(t *testing.T) {
 			t.Error("a task without a workspace had to wait")
 		}
 		began := time.Now()
-		if _, err := p.acquire(t.Context(), want{workspace: tree}); err != nil || time.Since(began) != crowdedPause {
+		pl, err := p.acquire(t.Context(), want{workspace: tree})
+		if err != nil || time.Since(began) != crowdedPause {
 			t.Errorf("got %v after %v", err, time.Since(began))
+		}
+		running := take(t, p, "t")
+		p.release(t.Context(), pl, queue.Task{ID: "t"}, &errLater{crowded: true})
+		began = time.Now()
+		time.AfterFunc(time.Second, func() { p.release(t.Context(), running, queue.Task{ID: "t"}, nil) })
+		if _, err := p.acquire(t.Context(), want{workspace: tree}); err != nil || time.Since(began) != time.Second {
+			t.Errorf("after the end of another task: got %v after %v", err, time.Since(began))
 		}
 	})
 }

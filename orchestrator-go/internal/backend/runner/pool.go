@@ -190,6 +190,9 @@ func (p *Pool) release(ctx context.Context, pl *place, task queue.Task, err erro
 	default:
 		p.faulted.Remove(task.ID)
 	}
+	if later == nil {
+		e.crowdedUntil = time.Time{} // what ran may have been what took the room
+	}
 	p.record(pl, v)
 	p.free(pl)
 }

@@ -142,23 +142,24 @@ func TestWithoutAStoreATaskWithAWorkspaceIsRejected(t *testing.T) {
 	}
 }
 
-// TestWorkspaceOnRealParts runs a command in a workspace that RedDB stores and the env runner is sent.
-func TestWorkspaceOnRealParts(t *testing.T) {
-	url := backendtest.StartEnvRunner(t, fakerunner.Token)
-	store := backendtest.StartBlobStore(t)
+// real is a pool of a real env runner, with the store that it takes workspaces from.
+func real(t *testing.T, flags ...string) (*runner.Pool, *backendtest.BlobStore) {
+	r, store := backendtest.NewEnvRunner(t, fakerunner.Token, flags...), backendtest.StartBlobStore(t)
 	client, err := blobs.New(store.URL, store.Token)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	name := store.Put(t, archive(t, "greeting.txt", "hello\n"))
-	pool := startWith(t, runner.Options{Targets: []string{url}, Token: fakerunner.Token, Blobs: client})
-	for range 2 {
+	return startWith(t, runner.Options{Targets: []string{r.URL}, Token: fakerunner.Token, Blobs: client}), store
+}
+
+// TestWorkspacesOfARealRunner has one that holds a single workspace, so that each of two makes it let the other go.
+func TestWorkspacesOfARealRunner(t *testing.T) {
+	pool, store := real(t, "--max-workspaces=1")
+	for _, content := range []string{"one\n", "one\n", "two\n", "one\n"} {
+		name := store.Put(t, archive(t, "greeting.txt", content))
 		result, err := pool.Run(bounded(t), in(name, attempt("t", "/bin/cat", "greeting.txt")))
-		if err != nil && strings.Contains(err.Error(), "RouteNotFound") {
-			t.Skip("this env runner is of before it held workspaces; build it anew")
-		}
-		if err != nil || result.Stdout != "hello\n" {
+		if err != nil || result.Stdout != content {
 			t.Errorf("got %+v, %v", result, err)
 		}
 	}
@@ -166,6 +167,28 @@ func TestWorkspaceOnRealParts(t *testing.T) {
 	broken := store.Put(t, []byte("no archive at all"))
 	if _, err := pool.Run(bounded(t), in(broken, attempt("t", "/bin/true"))); !errors.As(err, &rejected) || rejected.Code != "ArchiveInvalid" {
 		t.Errorf("what is no archive: %v", err)
+	}
+	if pool.Capacity() < 1 || pool.Pressure() < 0 {
+		t.Errorf("capacity %d, pressure %v", pool.Capacity(), pool.Pressure())
+	}
+}
+
+// TestARealRunnerWithoutRoomForAWorkspace holds one that is in use: the task with another waits.
+func TestARealRunnerWithoutRoomForAWorkspace(t *testing.T) {
+	pool, store := real(t, "--max-workspaces=1", "--max-concurrent=2")
+	one, two := store.Put(t, archive(t, "one", "")), store.Put(t, archive(t, "two", ""))
+	first, sent := make(chan error, 1), make(chan struct{})
+	ctx := bounded(t)
+	go func() {
+		_, err := pool.Run(ctx, begun(in(one, attempt("first", "/bin/sleep", "1")), func() { close(sent) }))
+		first <- err
+	}()
+	<-sent
+	if _, err := pool.Run(ctx, in(two, attempt("second", "/bin/ls", "two"))); err != nil {
+		t.Error(err)
+	}
+	if err := <-first; err != nil {
+		t.Error(err)
 	}
 }
 
