@@ -13,7 +13,8 @@ CLUSTER = ("containerd", "runc", "containernetworking-plugins", "conntrack", "ip
            "nftables", "openssl", "util-linux")  # fmt: skip
 IMAGES = ("buildah", "ca-certificates", "debootstrap")
 BUILDS = ("gcc", "git", "libc6-dev", "musl-tools", "openssh-client", "python3-venv")
-CHECKS = ("redis-server",)  # what RedDB's tests compare it with
+# What RedDB's tests compare it with; the Slurm that the orchestrator's tests start, with its accounts of jobs.
+CHECKS = ("redis-server", "slurm-wlm", "slurmrestd", "slurmdbd", "mariadb-server-core", "mariadb-client-core")
 BENCHMARKS = ("redis-server", "redis-tools")
 
 # By which program a package is recognised that did not come from dpkg. Unless it is named here, by its own name;
@@ -27,7 +28,10 @@ PROGRAMS = {
     "nftables": "nft",
     "openssh-client": "ssh",
     "python3-venv": None,
+    "mariadb-client-core": "my_print_defaults",
+    "mariadb-server-core": "mariadbd",
     "redis-tools": "redis-cli",
+    "slurm-wlm": "slurmctld",
     "util-linux": "unshare",
 }
 

@@ -143,6 +143,12 @@ func unknownJob(err error) bool {
 	})
 }
 
+// nothingFound is how slurmdbd's REST API puts that there are no such jobs.
+func nothingFound(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && containsAny(strings.ToLower(f.Error()), []string{"nothing found"})
+}
+
 func noAccounting(err error) bool {
 	var f *failure
 	return errors.As(err, &f) && containsAny(strings.ToLower(f.Error()), []string{

@@ -60,7 +60,7 @@ func (s *scripted) find(context.Context, string) ([]job, error) {
 }
 
 func (s *scripted) status(context.Context, []int64) (map[int64][]job, error) {
-	jobs, err := s.find(nil, "")
+	jobs, err := s.find(context.Background(), "")
 	if jobs == nil {
 		return nil, err
 	}

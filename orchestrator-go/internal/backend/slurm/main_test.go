@@ -35,7 +35,7 @@ func made(t testing.TB, opt Options, change []func(*Options)) *Backend {
 	for _, f := range change {
 		f(&opt)
 	}
-	b, err := New(opt, slog.New(slog.DiscardHandler))
+	b, err := New(opt, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,6 +86,8 @@ func (f *follower) reason(r *queue.Result, j job) {
 		r.Reason = "OOMKilled"
 	case signal != 0:
 		r.Reason, r.Signal = "Signaled", &signal
+	case code == 0 && j.state == failed: // the accounts over REST v0.0.38 have no exit codes
+		r.Reason = "NonZeroExit"
 	case code != 0:
 		r.Reason, r.ExitCode = "NonZeroExit", &code
 	default:

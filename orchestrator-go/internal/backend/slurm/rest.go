@@ -185,7 +185,7 @@ func (r *rest) past(ctx context.Context, name string) ([]job, error) {
 		return nil, err
 	}
 	query := url.Values{"job_name": {name}, "start_time": {pastStart(version, time.Now())}}
-	if r.user != "" {
+	if r.user != "" && version >= 39 { // v0.0.38 has no such parameter
 		query.Set("users", r.user)
 	}
 	var reply struct {
@@ -200,12 +200,13 @@ func (r *rest) past(ctx context.Context, name string) ([]job, error) {
 	if errors.As(err, &status) && status.code == http.StatusNotFound {
 		return nil, errNoAccounting
 	}
-	if err != nil {
+	if err != nil && !nothingFound(err) {
 		return nil, err
 	}
 	var jobs []job
 	for _, record := range reply.Jobs {
-		if j := record.job(); j.name == name {
+		// Who had no association with an account is nobody in the accounts.
+		if j := record.job(); j.name == name && (r.user == "" || j.user == "" || j.user == r.user) {
 			jobs = append(jobs, j)
 		}
 	}

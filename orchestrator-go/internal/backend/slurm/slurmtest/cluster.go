@@ -34,7 +34,10 @@ type Cluster struct {
 	Spool string // an empty folder that every user can write to
 	Node  string
 
-	ports      [2]int
+	ports      [4]int // of slurmctld, slurmd, slurmdbd, MariaDB
+	accounts   bool
+	database   *daemon
+	dbd        *daemon
 	controller *daemon
 	slurmd     *daemon
 	restd      *daemon
@@ -43,7 +46,9 @@ type Cluster struct {
 // Missing names the programs that are not installed.
 func Missing() []string {
 	var missing []string
-	for _, name := range []string{"slurmctld", "slurmd", "slurmrestd", "sbatch", "squeue", "scancel", "scontrol"} {
+	for _, name := range []string{
+		"slurmctld", "slurmd", "slurmrestd", "sbatch", "squeue", "scancel", "scontrol", "slurmdbd", "sacct", "mariadbd", "mariadb-install-db",
+	} {
 		if _, err := find(name); err != nil {
 			missing = append(missing, name)
 		}
@@ -54,13 +59,24 @@ func Missing() []string {
 // Start starts a Slurm that ends with the test.
 func Start(t testing.TB) *Cluster {
 	t.Helper()
+	return start(t, New)
+}
+
+// StartWithAccounts starts one with slurmdbd and its database, which takes some seconds.
+func StartWithAccounts(t testing.TB) *Cluster {
+	t.Helper()
+	return start(t, NewWithAccounts)
+}
+
+func start(t testing.TB, make func() (*Cluster, error)) *Cluster {
+	t.Helper()
 	if missing := Missing(); missing != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatalf("not installed: %s (`make setup` does it)", strings.Join(missing, ", "))
 		}
 		t.Skipf("not installed: %s (`make setup` does it)", strings.Join(missing, ", "))
 	}
-	c, err := New()
+	c, err := make()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,12 +90,17 @@ func Start(t testing.TB) *Cluster {
 }
 
 // New starts a Slurm; Stop has to be called.
-func New() (_ *Cluster, err error) {
+func New() (*Cluster, error) { return bring(false) }
+
+// NewWithAccounts starts a Slurm with slurmdbd; Stop has to be called.
+func NewWithAccounts() (*Cluster, error) { return bring(true) }
+
+func bring(accounts bool) (_ *Cluster, err error) {
 	dir, err := os.MkdirTemp("", "slurmtest-")
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Dir: dir, Conf: filepath.Join(dir, "slurm.conf"), Spool: filepath.Join(dir, "shared")}
+	c := &Cluster{Dir: dir, Conf: filepath.Join(dir, "slurm.conf"), Spool: filepath.Join(dir, "shared"), accounts: accounts}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%w\n%s", err, c.Logs())
@@ -88,6 +109,11 @@ func New() (_ *Cluster, err error) {
 	}()
 	if err := c.configure(); err != nil {
 		return nil, err
+	}
+	if accounts {
+		if err := c.startAccounts(); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.StartController(); err != nil {
 		return nil, err
@@ -125,11 +151,16 @@ func (c *Cluster) configure() error {
 	if c.ports, err = freePorts(); err != nil {
 		return err
 	}
-	return os.WriteFile(c.Conf, []byte(fmt.Sprintf(configuration, c.Node, c.ports[0], c.ports[1], me.Username, c.Dir, CPUs)), 0o644)
+	accounting := "AccountingStorageType=accounting_storage/none"
+	if c.accounts {
+		accounting = fmt.Sprintf(accountingConfiguration, c.ports[2])
+	}
+	text := fmt.Sprintf(configuration, c.Node, c.ports[0], c.ports[1], me.Username, c.Dir, CPUs, accounting)
+	return os.WriteFile(c.Conf, []byte(text), 0o644)
 }
 
-// freePorts finds two; both are held until both are known.
-func freePorts() (ports [2]int, err error) {
+// freePorts finds four; all are held until all are known.
+func freePorts() (ports [4]int, err error) {
 	for i := range ports {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -191,8 +222,11 @@ func (c *Cluster) REST() (url, username string, err error) {
 			return "", "", err
 		}
 	}
-	socket := filepath.Join(c.Dir, "rest", "s")
-	c.restd, err = c.spawn("slurmrestd", as, "-f", c.Conf, "-a", "rest_auth/local", "-s", "openapi/v0.0.38", "unix:"+socket)
+	socket, plugins := filepath.Join(c.Dir, "rest", "s"), "openapi/v0.0.38"
+	if c.accounts {
+		plugins += ",openapi/dbv0.0.38"
+	}
+	c.restd, err = c.spawn("slurmrestd", as, "-f", c.Conf, "-a", "rest_auth/local", "-s", plugins, "unix:"+socket)
 	if err != nil {
 		return "", "", err
 	}
@@ -234,7 +268,7 @@ func (c *Cluster) Stop() {
 			return err == nil && strings.TrimSpace(out) == ""
 		})
 	}
-	for _, d := range []*daemon{c.restd, c.slurmd, c.controller} {
+	for _, d := range []*daemon{c.restd, c.slurmd, c.controller, c.dbd, c.database} {
 		d.kill()
 	}
 	c.reap(func(string, []byte) bool { return true })
@@ -244,7 +278,7 @@ func (c *Cluster) Stop() {
 // Logs is the end of what the daemons wrote.
 func (c *Cluster) Logs() string {
 	var text strings.Builder
-	for _, name := range []string{"slurmctld", "slurmd", "slurmrestd"} {
+	for _, name := range []string{"slurmctld", "slurmd", "slurmrestd", "slurmdbd", "mariadbd"} {
 		data, err := os.ReadFile(filepath.Join(c.Dir, name+".log"))
 		if err == nil {
 			fmt.Fprintf(&text, "%s:\n%s\n", name, data[max(len(data)-2000, 0):])

@@ -1,6 +1,6 @@
 package slurmtest
 
-// configuration is a slurm.conf of: node, two ports, user, folder, CPUs. What makes scheduling
+// configuration is a slurm.conf of: node, two ports, user, folder, CPUs, accounting. What makes scheduling
 // immediate stands in SchedulerParameters.
 const configuration = `ClusterName=slurmtest
 SlurmctldHost=%[1]s(127.0.0.1)
@@ -19,7 +19,7 @@ SelectTypeParameters=CR_CPU
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,default_queue_depth=1000,bf_interval=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-AccountingStorageType=accounting_storage/none
+%[7]s
 JobAcctGatherType=jobacct_gather/none
 StateSaveLocation=%[5]s/state
 SlurmdSpoolDir=%[5]s/slurmd
@@ -37,4 +37,23 @@ PartitionName=low PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=expendable PriorityTier=1 PreemptMode=CANCEL
 PartitionName=high PriorityTier=10 PreemptMode=OFF
 PartitionName=idle State=DOWN PreemptMode=OFF
+`
+
+const accountingConfiguration = `AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort=%d`
+
+// accountsConfiguration is a slurmdbd.conf of: user, its port, the database's port, folder.
+const accountsConfiguration = `AuthType=auth/none
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort=%[2]d
+SlurmUser=%[1]s
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort=%[3]d
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm
+PidFile=%[4]s/slurmdbd.pid
 `
