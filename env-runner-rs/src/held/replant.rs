@@ -5,8 +5,9 @@
 //! What stays possible with a handle on a path alone (`O_PATH`) is to change a file's mode and times.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use cap_fs_ext::DirExt;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use nix::errno::Errno;
 
@@ -21,16 +22,16 @@ const F_SETSIG: i32 = 10;
 /// # Errors
 /// When a file is open somewhere, or it cannot be told.
 pub fn replant(from: &Dir, to: &Dir, manifest: &Manifest) -> io::Result<()> {
+    // There are thousands of entries: those of one directory follow each other, and share its handles.
+    let mut parent = Parent { path: PathBuf::new(), from: from.try_clone()?, to: to.try_clone()? };
     for (path, stamp) in &manifest.0 {
-        match stamp.kind {
-            Kind::Directory => make_directory(to, path)?,
-            Kind::Symlink => from.rename(path, to, path)?,
-            Kind::File => {
-                ensure_closed(from, path)?;
-                from.rename(path, to, path)?;
-            }
-            Kind::Other => {}
+        let above = path.parent().unwrap_or(Path::new(""));
+        if parent.path != above {
+            let nested = !above.as_os_str().is_empty();
+            let open = |root: &Dir| if nested { root.open_dir_nofollow(above) } else { root.try_clone() };
+            parent = Parent { path: above.to_owned(), from: open(from)?, to: open(to)? };
         }
+        parent.take(Path::new(path.file_name().unwrap_or_default()), stamp.kind)?;
     }
     // Last, since a directory that is not writable could not have been filled.
     for (path, stamp) in manifest.0.iter().rev().filter(|(_, stamp)| stamp.kind == Kind::Directory) {
@@ -39,6 +40,27 @@ pub fn replant(from: &Dir, to: &Dir, manifest: &Manifest) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A directory of both trees.
+struct Parent {
+    path: PathBuf,
+    from: Dir,
+    to: Dir,
+}
+
+impl Parent {
+    fn take(&self, name: &Path, kind: Kind) -> io::Result<()> {
+        match kind {
+            Kind::Directory => make_directory(&self.to, name),
+            Kind::Symlink => self.from.rename(name, &self.to, name),
+            Kind::File => {
+                ensure_closed(&self.from, name)?;
+                self.from.rename(name, &self.to, name)
+            }
+            Kind::Other => Ok(()),
+        }
+    }
 }
 
 /// A lease for writing is granted only on a file that is open nowhere else.
