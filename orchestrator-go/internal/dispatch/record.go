@@ -50,13 +50,14 @@ func (r *reign) recordSome() bool {
 		return false
 	}
 	r.mu.Lock()
-	r.machine.Recorded(changes)
+	r.machine.Recorded(time.Now(), changes)
 	for _, c := range changes {
 		if c.Outcome != nil {
 			r.metrics.finished.WithLabelValues(string(c.Class), string(c.Outcome.State)).Inc()
 		}
 	}
 	r.mu.Unlock()
+	signal(r.work)
 	return true
 }
 

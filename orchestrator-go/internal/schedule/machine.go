@@ -109,7 +109,11 @@ func (m *Machine) again(t *task, e queue.Entry) {
 	if e.ID == t.entry.ID {
 		return
 	}
-	if e.Generation != t.entry.Generation || t.phase == ending {
+	switch {
+	case t.phase == ending && e.Generation != t.entry.Generation:
+		t.after = append(t.after, e) // a dead letter that was put back before its end is known to be recorded
+		return
+	case t.phase == ending || e.Generation != t.entry.Generation:
 		m.settled = append(m.settled, e.ID)
 		return
 	}

@@ -126,7 +126,7 @@ func (w *world) settle() {
 		for _, c := range changes {
 			w.apply(c)
 		}
-		w.machine.Recorded(changes)
+		w.machine.Recorded(w.now, changes)
 	}
 }
 

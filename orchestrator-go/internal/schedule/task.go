@@ -46,6 +46,7 @@ type task struct {
 	closed  bool           // a scope that takes no more children
 	stands  bool           // the store may hold its standing
 	settled []string       // further entries that are done with when it ends
+	after   []queue.Entry  // of the same id, to be admitted when its end is recorded
 
 	spent   time.Duration // of its budget, up to since
 	burning int           // attempts that run in it and below

@@ -164,10 +164,15 @@ func (m *Machine) leave(t *task) {
 }
 
 // Recorded forgets the tasks whose ends are recorded.
-func (m *Machine) Recorded(changes []queue.Change) {
+func (m *Machine) Recorded(now time.Time, changes []queue.Change) {
 	for _, c := range changes {
-		if c.Outcome != nil {
-			delete(m.tasks, c.Task)
+		if c.Outcome == nil {
+			continue
+		}
+		after := m.tasks[c.Task].after
+		delete(m.tasks, c.Task)
+		for _, e := range after {
+			m.admit(now, e)
 		}
 	}
 }

@@ -225,3 +225,29 @@ func TestAStaleEntryLeavesNoTrace(t *testing.T) {
 	w.succeed("t")
 	w.empty()
 }
+
+// Its end can be read in the store before the leader hears that it is there.
+func TestADeadLetterMayBePutBackBeforeItsEndIsKnownToBeRecorded(t *testing.T) {
+	w := newWorld(t)
+	w.add("t", func(e *queue.Entry) { e.Meta.MaxAttempts = 1 })
+	w.begin(1)
+	w.machine.Ended(w.now, "t", broken)
+	changes := w.machine.Drain(w.now, 10)
+	for _, c := range changes {
+		w.apply(c)
+	}
+	w.expect("t", queue.Dead, "RunnerLost")
+	w.entries++
+	revived := queue.Entry{ID: entryID(w.entries), Task: "t", Generation: "2", Meta: queue.Meta{MaxAttempts: 1}}
+	w.log[revived.ID] = revived
+	w.machine.Admit(w.now, revived)
+	w.machine.Recorded(w.now, changes)
+	delete(w.ends, "t")
+	if got := w.begin(1); !slices.Equal(got, []string{"t"}) {
+		t.Fatalf("began %v", got)
+	}
+	w.running = map[string]int{"t": 1}
+	w.succeed("t")
+	w.expect("t", queue.Succeeded, "")
+	w.empty()
+}
