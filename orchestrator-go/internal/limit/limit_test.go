@@ -1,7 +1,6 @@
 package limit
 
 import (
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -135,26 +134,3 @@ func TestOptions(t *testing.T) {
 }
 
 func second[A, B any](_ A, b B) B { return b }
-
-func TestGroup(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := NewGroup(func(Key) Limiter { return made(t, func() (*Vegas, error) { return NewVegas(Defaults()) }) })
-		slurm, runner := g.Get(Key{"slurm", "batch"}), g.Get(Key{"runner", "batch"})
-		if g.Get(Key{"slurm", "batch"}) != slurm || slurm == runner {
-			t.Fatal("not one limiter per key")
-		}
-		for range 16 {
-			slurm.TryAcquire()
-			runner.TryAcquire()
-		}
-		g.Pressure("slurm", 2)
-		var keys []string
-		g.Each(func(key Key, _ Limiter) { keys = append(keys, key.Backend+"/"+key.Class) })
-		if !slices.Equal(keys, []string{"runner/batch", "slurm/batch"}) {
-			t.Errorf("keys %v", keys)
-		}
-		if slurm.Limit() >= 16 || runner.Limit() != 16 {
-			t.Errorf("limits after the report of one backend: %d, %d", slurm.Limit(), runner.Limit())
-		}
-	})
-}
