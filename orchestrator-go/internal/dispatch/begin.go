@@ -126,7 +126,8 @@ func (r *reign) start(m *schedule.Machine, a *attempt, task *queue.Task) {
 		r.metrics.retries.WithLabelValues(string(a.entry.Meta.Class)).Inc()
 	}
 	a.task, a.token = *task, r.term.Token(a.number)
-	a.ctx, a.cancel = context.WithCancelCause(r.ruling)
+	// Not of the ruling's: an attempt is always told whether it is cancelled or left to itself.
+	a.ctx, a.cancel = context.WithCancelCause(context.WithoutCancel(r.ruling))
 	a.done = make(chan struct{})
 	r.attempts[id] = a
 	if r.taking.Err() != nil {
