@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from dspy_operator.settings import load
 
-from tests.charts.manifests import CHARTS, Manifest, helm, objects, pod_templates, render
+from tests.charts.manifests import CHARTS, ROOT, Manifest, helm, objects, pod_templates, render
 
 FOLDER = Path(__file__).resolve().parent
 GOLDEN = FOLDER / "golden"
@@ -59,6 +60,11 @@ def test_generated_tokens_are_long_and_differ() -> None:
         ("runners.workspaceSizeLimit=lots", "does not match pattern"),
         ("tokens.reddb.existingSecret=Not_A_Name", "does not match pattern"),
         ("operator.watchNamespaces[0]=-x", "does not match pattern"),
+        ("orchestrator.limiter=magic", "value must be one of 'vegas', 'failsafe', 'fixed'"),
+        ("orchestrator.kubernetesAudiences[0]=a b", "does not match pattern"),
+        ("orchestrator.slurm.api=cli", "does not match pattern"),
+        ("orchestrator.slurm.api=http://slurm:6820", "'/orchestrator/slurm/tokenSecret': minLength"),
+        ("orchestrator.slurm.spool.path=/shared", "'/orchestrator/slurm/spool/claimName': minLength"),
     ],
 )
 def test_a_wrong_value_is_refused(setting: str, complaint: str) -> None:
@@ -168,3 +174,29 @@ def test_the_operator_understands_its_settings(variant: str, tmp_path: Path) -> 
     settings = load([], ours)
     assert {f"DSPY_OPERATOR_{field.name.upper()}" for field in dataclasses.fields(settings)} >= ours.keys()
     assert settings.workers == int(ours["DSPY_OPERATOR_WORKERS"])
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_the_orchestrator_understands_its_settings(variant: str, tmp_path: Path) -> None:
+    """Parsed by the orchestrator itself, which then looks for the cluster that its runners are in, and finds none."""
+    (orchestrator,) = [
+        pod
+        for pod in pod_templates(objects(render(*VARIANTS[variant])))
+        if pod["name"] == "dspy-agent-orchestrator"
+    ]
+    (container,) = orchestrator["spec"]["containers"]
+    for mount in container["volumeMounts"]:
+        folder = tmp_path / mount["mountPath"].lstrip("/")
+        folder.mkdir(parents=True)
+        (folder / "token").write_text("secret")
+    arguments = [each.replace("=/", f"={tmp_path}/") for each in container["args"]]
+    done = subprocess.run(
+        [ROOT / "dist" / "bin" / "orchestrator", *arguments],
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "endpointslices in --runners: no access to Kubernetes from here" in done.stderr

@@ -51,6 +51,8 @@ redis://{{ include "dspy-agent.name.reddb" . }}.{{ .Release.Namespace }}.svc:638
 http://{{ include "dspy-agent.name.reddb" . }}.{{ .Release.Namespace }}.svc:8082
 {{- end -}}
 
+{{/* The orchestrator's own notation: every ready endpoint of the runners' Service. */}}
+{{/* In the orchestrator's notation: every endpoint of the runners' Service that is ready. */}}
 {{- define "dspy-agent.url.runners" -}}
-dns+http://{{ include "dspy-agent.name.runners" . }}.{{ .Release.Namespace }}.svc:8080
+endpointslices+http://{{ .Release.Namespace }}?service={{ include "dspy-agent.name.runners" . }}&port=http
 {{- end -}}

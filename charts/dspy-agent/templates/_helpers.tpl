@@ -26,10 +26,10 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- .Values.defaults.runnerImage | default (include "dspy-agent.image" (list . "sandbox-python")) -}}
 {{- end -}}
 
-{{/* The pod's half of the restricted Pod Security Standard. All images run as user 1000. */}}
+{{/* The pod's half of the restricted Pod Security Standard. Takes (list uid); all images can run as 1000. */}}
 {{- define "dspy-agent.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: 1000
+runAsUser: {{ index . 0 }}
 runAsGroup: 1000
 fsGroup: 1000
 fsGroupChangePolicy: OnRootMismatch
@@ -45,14 +45,14 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* What all pods have in common, up to their containers. Takes (list $ values-of-the-component service-account-name). */}}
+{{/* What all pods have in common, up to their containers. Takes (list $ values-of-the-component service-account-name [uid]). */}}
 {{- define "dspy-agent.podCommon" -}}
 {{- $root := index . 0 -}}
 {{- $values := index . 1 -}}
 serviceAccountName: {{ index . 2 }}
 enableServiceLinks: false
 securityContext:
-  {{- include "dspy-agent.podSecurityContext" $root | nindent 2 }}
+  {{- include "dspy-agent.podSecurityContext" (list (index (append . 1000) 3)) | nindent 2 }}
 {{- with $root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
