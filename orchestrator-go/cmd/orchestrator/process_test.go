@@ -266,3 +266,21 @@ func (p *process) list(t *testing.T, state string) map[string]httpapi.Task {
 		}
 	}
 }
+
+// awaitLead waits until it leads.
+func (p *process) awaitLead(t *testing.T) {
+	t.Helper()
+	queuetest.Eventually(t, patience, "it leads", func() bool { return p.metric(t, "dspy_orchestrator_leads") == "1" })
+}
+
+// metric is the value of a metric without labels; empty where there is none.
+func (p *process) metric(t *testing.T, name string) string {
+	t.Helper()
+	_, text := p.send(t, "GET", "/metrics", "")
+	for line := range strings.Lines(string(text)) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"dspyagent.io/orchestrator/internal/backend/runner/fakerunner"
@@ -13,27 +14,40 @@ import (
 	"dspyagent.io/orchestrator/internal/queue/queuetest"
 )
 
-// TestASlurmJobOutlastsItsOrchestrator has a real Slurm.
-func TestASlurmJobOutlastsItsOrchestrator(t *testing.T) {
+// slurm starts one, and says which flags make an orchestrator use it.
+func slurm(t *testing.T) (cluster *slurmtest.Cluster, spool string, flags []string) {
 	if missing := slurmtest.Missing(); len(missing) > 0 {
 		t.Skipf("Slurm is not installed (make setup does it): no %s", strings.Join(missing, ", "))
 	}
-	cluster := slurmtest.Start(t)
-	spool := t.TempDir()
-	p := start(t, queuetest.StartRedDB(t), fakerunner.Start(t, 4).URL,
-		"--slurm", "cli", "--slurm-conf", cluster.Conf, "--slurm-spool", spool)
+	cluster, spool = slurmtest.Start(t), t.TempDir()
+	return cluster, spool, []string{"--slurm", "cli", "--slurm-conf", cluster.Conf, "--slurm-spool", spool}
+}
+
+// gated is a job that ends when its gate is there.
+func gated(gate string) string {
+	return fmt.Sprintf(`{"backend":"slurm","max_attempts":1,"timeout_ms":600000,
+		"argv":["/bin/sh","-c","echo begun; until test -e \"$1\"; do sleep 0.05; done; echo \"$2\"","sh",%q,"a 'b' $HOME"]}`, gate)
+}
+
+func open(t *testing.T, gate string) {
+	t.Helper()
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestASlurmJobOutlastsItsOrchestrator(t *testing.T) {
+	cluster, spool, flags := slurm(t)
+	p := start(t, queuetest.StartRedDB(t), fakerunner.Start(t, 4).URL, flags...)
 	gate := filepath.Join(spool, "gate")
-	id := p.submit(t, fmt.Sprintf(`{"backend":"slurm","max_attempts":1,"timeout_ms":600000,
-		"argv":["/bin/sh","-c","echo begun; until test -e \"$1\"; do sleep 0.05; done; echo \"$2\"","sh",%q,"a 'b' $HOME"]}`, gate))
+	id := p.submit(t, gated(gate))
 	running := p.await(t, id, "Running")
 	if !strings.HasPrefix(running.Place, "slurm job ") {
 		t.Errorf("it runs at %q", running.Place)
 	}
 	p.kill(t)
 	p.launch(t)
-	if err := os.WriteFile(gate, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	open(t, gate)
 	done := p.await(t, id, "Succeeded")
 	if done.Attempts != 1 || done.Place != running.Place || done.Result == nil || done.Result.Stdout != "begun\na 'b' $HOME\n" {
 		t.Errorf("ended as %+v, %+v", done, done.Result)
@@ -47,4 +61,28 @@ func TestASlurmJobOutlastsItsOrchestrator(t *testing.T) {
 		t.Errorf("left in Slurm: %q, %v", out, err)
 	}
 	p.await(t, p.submit(t, `{"backend":"slurm","argv":["/bin/true"],"slurm":{"partition":"nowhere"}}`), "Failed")
+}
+
+// TestALeaderThatWasReplacedLeavesJobsAlone stops the leader for so long that another takes over, and lets it go on.
+func TestALeaderThatWasReplacedLeavesJobsAlone(t *testing.T) {
+	_, spool, flags := slurm(t)
+	store, fake := queuetest.StartRedDB(t), fakerunner.Start(t, 4)
+	first := start(t, store, fake.URL, flags...)
+	gate := filepath.Join(spool, "gate")
+	id := first.submit(t, gated(gate))
+	running := first.await(t, id, "Running")
+	first.signal(t, syscall.SIGSTOP)
+	second := start(t, store, fake.URL, flags...)
+	second.awaitLead(t)
+	first.signal(t, syscall.SIGCONT)
+	queuetest.Eventually(t, patience, "the first has noticed", func() bool { return first.metric(t, "dspy_orchestrator_leads") == "0" })
+	first.terminate(t)
+	if task := second.get(t, id); task.State != "Running" && task.State != "Queued" {
+		t.Errorf("the job is %s", task.State)
+	}
+	open(t, gate)
+	done := second.await(t, id, "Succeeded")
+	if done.Attempts != 1 || done.Place != running.Place {
+		t.Errorf("ended as %+v; it ran at %s", done, running.Place)
+	}
 }
