@@ -25,6 +25,7 @@ const (
 	replyGrace = 10 * time.Second
 	// fencingVariable tells the command its attempt's token, for what it writes to elsewhere.
 	fencingVariable = "DSPY_FENCING_TOKEN"
+	taskVariable    = "DSPY_TASK_ID" // with which a command names itself as its children's parent
 )
 
 // The codes of the faults that are a runner's own.
@@ -94,7 +95,7 @@ func execBody(a backend.Attempt) execRequest {
 	spec := a.Task.Spec
 	env := map[string]string{}
 	maps.Copy(env, spec.Env)
-	env[fencingVariable] = strconv.FormatInt(a.Token, 10)
+	env[fencingVariable], env[taskVariable] = strconv.FormatInt(a.Token, 10), a.Task.ID
 	return execRequest{
 		Argv: spec.Argv, Cwd: spec.Cwd, Env: env, Stdin: spec.Stdin,
 		TimeoutMS: spec.TimeoutMS, OutputLimitBytes: spec.OutputLimitBytes,

@@ -45,7 +45,8 @@ type Options struct {
 	Kube kubernetes.Interface
 	// Blobs is where workspaces come from; nil where tasks have none.
 	Blobs Blobs
-	// OnPressure is told the pressure on the runners after each check of one, if not nil. It must not block.
+	// OnPressure is told the pressure on the runners after each check of one, if not nil; from several goroutines at
+	// once, which it must not hold up.
 	OnPressure func(float64)
 	// Metrics may be nil.
 	Metrics *Metrics

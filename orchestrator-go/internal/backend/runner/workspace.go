@@ -120,22 +120,36 @@ func (p *Pool) upload(ctx context.Context, base, workspace string) (int64, error
 	if broken := content.err.Load(); broken != nil && err != nil && ctx.Err() == nil {
 		return 0, unavailable(*broken)
 	}
+	var rejected *backend.Rejected
+	if errors.As(err, &rejected) && rejected.Code == "ArchiveInvalid" && !content.whole(size) {
+		return 0, unavailable(fmt.Errorf("the store stood still after %d of %d bytes: %w", content.read.Load(), size, err))
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return 0, unavailable(err)
+	}
 	return size, err
 }
 
-// source remembers why a blob could not be read to its end: that is no fault of the runner that it is sent to.
+// source remembers how far a blob was read, and why no further: that is no fault of the runner that it is sent to.
 type source struct {
 	io.ReadCloser
-	err atomic.Pointer[error]
+	read atomic.Int64
+	end  atomic.Bool
+	err  atomic.Pointer[error]
 }
 
 func (s *source) Read(buffer []byte) (int, error) {
 	n, err := s.ReadCloser.Read(buffer)
-	if err != nil && !errors.Is(err, io.EOF) {
+	s.read.Add(int64(n))
+	if errors.Is(err, io.EOF) {
+		s.end.Store(true)
+	} else if err != nil {
 		s.err.Store(&err)
 	}
 	return n, err
 }
+
+func (s *source) whole(size int64) bool { return s.end.Load() || s.read.Load() == size }
 
 func unavailable(err error) error {
 	return &backend.Fault{Code: "WorkspaceUnavailable", Message: "the store of workspaces does not answer as it should", Cause: err}
