@@ -22,7 +22,7 @@ const horizon = 366 * 24 * time.Hour
 type TaskSpec struct {
 	Argv             []string          `json:"argv,omitempty" maxItems:"4096" doc:"Program and arguments; never a shell string. Required unless noop or scope."`
 	Cwd              string            `json:"cwd,omitempty" maxLength:"4096" doc:"Working directory, relative to the workspace."`
-	Env              map[string]string `json:"env,omitempty" doc:"Added to the runner's environment."`
+	Env              map[string]string `json:"env,omitempty" doc:"Added to the runner's environment, as are DSPY_TASK_ID, which a command gives its children as their parent, and DSPY_FENCING_TOKEN, which grows with every attempt."`
 	Stdin            string            `json:"stdin,omitempty" maxLength:"1048576" doc:"Standard input, UTF-8."`
 	TimeoutMS        int64             `json:"timeout_ms,omitempty" minimum:"1" maximum:"86400000" default:"60000" doc:"Of one attempt: after which the command is killed, in milliseconds."`
 	OutputLimitBytes int64             `json:"output_limit_bytes,omitempty" minimum:"0" maximum:"1048576" default:"65536" doc:"Kept of each of stdout and stderr."`

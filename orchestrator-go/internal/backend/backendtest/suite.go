@@ -60,6 +60,12 @@ func Run(t *testing.T, b backend.Backend) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("a command knows its task", func(t *testing.T) {
+		a := attempt(queue.Spec{Argv: []string{"/usr/bin/printenv", "DSPY_TASK_ID"}}, func(string) {})
+		if result, err := b.Run(t.Context(), a); err != nil || result.Stdout != a.Task.ID+"\n" {
+			t.Errorf("got %+v, %v", result, err)
+		}
+	})
 	t.Run("cancelling ends the wait", func(t *testing.T) { cancels(t, b) })
 }
 
