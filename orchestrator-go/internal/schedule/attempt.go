@@ -74,7 +74,7 @@ func (m *Machine) Stale(now time.Time, id string) {
 	t := m.tasks[id]
 	m.release(t)
 	t.phase = ending
-	m.settled = append(append(m.settled, t.entry.ID), t.settled...)
+	m.settled = append(append(append(m.settled, t.entry.ID), t.settled...), t.told...)
 	m.forget(now, t)
 }
 

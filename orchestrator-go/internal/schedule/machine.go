@@ -46,6 +46,7 @@ type Machine struct {
 
 	adopting bool
 	orphans  map[string][]queue.Entry // whose parents have not been adopted yet
+	requests map[string][]queue.Entry // about tasks that have not been adopted yet
 }
 
 // Stop is an attempt to be broken off.
@@ -58,15 +59,26 @@ type Stop struct {
 func New(opt Options) *Machine {
 	return &Machine{
 		opt: opt, tasks: map[string]*task{}, lanes: lanes{byKey: map[laneKey]*lane{}}, keys: map[string]*limitKey{},
-		dirty: map[*task]struct{}{}, adopting: true, orphans: map[string][]queue.Entry{},
+		dirty: map[*task]struct{}{}, adopting: true,
+		orphans: map[string][]queue.Entry{}, requests: map[string][]queue.Entry{},
 	}
 }
 
 // Admit takes an entry of the log.
 func (m *Machine) Admit(now time.Time, e queue.Entry) {
-	switch e.Op {
-	case queue.OpTask:
+	if e.Op == queue.OpTask {
 		m.admit(now, e)
+		return
+	}
+	if m.adopting && m.tasks[e.Task] == nil {
+		m.requests[e.Task] = append(m.requests[e.Task], e) // the task's entry may have been appended again, behind this one
+		return
+	}
+	m.request(now, e)
+}
+
+func (m *Machine) request(now time.Time, e queue.Entry) {
+	switch e.Op {
 	case queue.OpCancel:
 		m.cancel(now, e)
 	case queue.OpClose:
@@ -93,9 +105,14 @@ func (m *Machine) admit(now time.Time, e queue.Entry) {
 	}
 	if e.Meta.Parent != "" && !m.adoptable(parent) {
 		m.stop(now, t, parentEnded)
-		return
+	} else {
+		m.place(now, t)
 	}
-	m.place(now, t)
+	requests := m.requests[e.Task]
+	delete(m.requests, e.Task)
+	for _, request := range requests {
+		m.request(now, request)
+	}
 	orphans := m.orphans[e.Task]
 	delete(m.orphans, e.Task)
 	for _, orphan := range orphans {
@@ -190,6 +207,13 @@ func (m *Machine) Adopted(now time.Time) {
 	for _, entries := range orphans {
 		for _, e := range entries {
 			m.admit(now, e)
+		}
+	}
+	requests := m.requests
+	m.requests = nil
+	for _, entries := range requests {
+		for _, e := range entries {
+			m.request(now, e)
 		}
 	}
 	for _, t := range m.tasks {

@@ -45,7 +45,8 @@ type task struct {
 	own     *queue.Outcome // with which it will end
 	closed  bool           // a scope that takes no more children
 	stands  bool           // the store may hold its standing
-	settled []string       // further entries that are done with when it ends
+	settled []string       // further entries that are done with when it ends,
+	told    []string       // and those that are when its standing is recorded
 	after   []queue.Entry  // of the same id, to be admitted when its end is recorded
 
 	spent   time.Duration // of its budget, up to since
@@ -83,7 +84,7 @@ func (t *task) state() queue.State {
 	switch {
 	case t.phase == running && t.place != "": // until then it waits for a place
 		return queue.Running
-	case t.phase == waiting:
+	case t.phase >= waiting:
 		return queue.Waiting
 	}
 	return queue.Queued

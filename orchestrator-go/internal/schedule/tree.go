@@ -42,13 +42,13 @@ func (m *Machine) cancel(now time.Time, e queue.Entry) {
 
 func (m *Machine) closeScope(e queue.Entry) {
 	t := m.tasks[e.Task]
-	if t == nil || t.phase == ending || !t.entry.Meta.Scope || t.closed {
+	if t == nil || t.phase == ending || !t.entry.Meta.Scope {
 		m.settled = append(m.settled, e.ID)
 		return
 	}
-	t.closed = true
+	// The request stays in the log until what it says is recorded: the next leader finds it there.
+	t.closed, t.told = true, append(t.told, e.ID)
 	m.dirty[t] = struct{}{}
-	m.settled = append(m.settled, e.ID)
 	m.endIfDone(t)
 }
 
@@ -114,29 +114,42 @@ func (m *Machine) endIfDone(t *task) {
 // what it means for the parent. Recorded is to follow, before the next Drain.
 func (m *Machine) Drain(now time.Time, limit int) []queue.Change {
 	var changes []queue.Change
+	parents := map[*task]struct{}{}
 	for len(m.ends) > 0 && len(changes) < limit {
 		t := m.ends[0]
 		m.ends[0], m.ends = nil, m.ends[1:]
 		delete(m.dirty, t)
 		changes = append(changes, queue.Change{
 			Task: t.entry.Task, Class: t.entry.Meta.Class, Bytes: t.entry.Bytes, Outcome: t.outcome(now), Begun: t.stands,
-			Settled: append(t.settled, t.entry.ID),
+			Settled: append(append(t.settled, t.told...), t.entry.ID),
 		})
 		m.leave(t)
+		parents[t.parent] = struct{}{}
+	}
+	for p := range parents {
+		if _, dirty := m.dirty[p]; dirty {
+			changes = append(changes, m.stand(p))
+		}
 	}
 	for t := range m.dirty {
 		if len(changes) >= 2*limit {
 			break
 		}
-		delete(m.dirty, t)
-		t.stands = true
-		changes = append(changes, queue.Change{Task: t.entry.Task, Standing: t.standing()})
+		changes = append(changes, m.stand(t))
 	}
 	if len(m.settled) > 0 {
 		changes = append(changes, queue.Change{Settled: m.settled})
 		m.settled = nil
 	}
 	return changes
+}
+
+// stand is the change that records where a task stands.
+func (m *Machine) stand(t *task) queue.Change {
+	delete(m.dirty, t)
+	c := queue.Change{Task: t.entry.Task, Standing: t.standing(), Settled: t.told}
+	t.stands, t.told = true, nil
+	return c
 }
 
 // Stops returns the attempts that are to be broken off; each of them still comes to its Ended.
