@@ -5,7 +5,6 @@ import (
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/client-go/kubernetes"
 
 	"dspyagent.io/orchestrator/internal/auth"
 	"dspyagent.io/orchestrator/internal/backend/runner"
@@ -22,7 +21,7 @@ import (
 const firstLimit = 32
 
 // cluster is the client of the cluster that we run in; nil where no setting needs one.
-func cluster(c *config.Config, log *slog.Logger) (kubernetes.Interface, error) {
+func cluster(c *config.Config, log *slog.Logger) (kube.Client, error) {
 	if len(c.KubernetesAudiences) == 0 && !runner.NeedsKube(c.RunnerTargets) {
 		return nil, nil
 	}
@@ -35,7 +34,7 @@ func cluster(c *config.Config, log *slog.Logger) (kubernetes.Interface, error) {
 }
 
 // authenticator knows who may send requests.
-func authenticator(c *config.Config, client kubernetes.Interface, log *slog.Logger) (auth.Authenticator, error) {
+func authenticator(c *config.Config, client kube.Client, log *slog.Logger) (auth.Authenticator, error) {
 	var chain auth.Chain
 	if c.TokenFile != "" || c.TokensFile != "" {
 		static, err := auth.NewStatic(c.TokenFile, c.TokensFile, log)
@@ -91,7 +90,7 @@ func (l limits) pressure(p float64) {
 	}
 }
 
-func newPool(c *config.Config, l limits, client kubernetes.Interface, reg prometheus.Registerer, log *slog.Logger) (*runner.Pool, error) {
+func newPool(c *config.Config, l limits, client kube.Client, reg prometheus.Registerer, log *slog.Logger) (*runner.Pool, error) {
 	opt := runner.Options{
 		Targets: c.RunnerTargets, Token: c.RunnerToken, Kube: client,
 		CheckInterval: c.RunnerLostAfter / 5, CheckTimeout: c.RunnerLostAfter * 4 / 5,

@@ -13,7 +13,8 @@ import (
 	authorization "k8s.io/api/authorization/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/cache"
-	"k8s.io/client-go/kubernetes"
+
+	"dspyagent.io/orchestrator/internal/kube"
 )
 
 const (
@@ -30,7 +31,7 @@ const (
 // envtasks.dspyagent.io in the namespace of that name, to send and change them is to create those. Who may do both in
 // every namespace is an admin. A service account's tenant is its namespace; people have none of their own.
 type Kubernetes struct {
-	client    kubernetes.Interface
+	client    kube.Client
 	audiences []string
 
 	reviews   *cache.LRUExpireCache // hash of a token → *subject, nil for one that is unknown
@@ -52,7 +53,7 @@ type decision struct {
 }
 
 // NewKubernetes asks that cluster. Tokens must be meant for one of the audiences, or for the apiserver when there are none.
-func NewKubernetes(client kubernetes.Interface, audiences ...string) *Kubernetes {
+func NewKubernetes(client kube.Client, audiences ...string) *Kubernetes {
 	return &Kubernetes{
 		client: client, audiences: audiences,
 		reviews: cache.NewLRUExpireCache(maxRemembered), decisions: cache.NewLRUExpireCache(maxRemembered),

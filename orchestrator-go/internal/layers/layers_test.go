@@ -17,8 +17,9 @@ const module = "dspyagent.io/orchestrator/internal/"
 var allowed = map[string][]string{
 	"schedule":       {"queue"}, // the rules: no input, no output, no clock
 	"backend":        {"queue"},
-	"backend/runner": {"backend", "queue", "telemetry", "blobs"},
+	"backend/runner": {"backend", "blobs", "kube", "queue", "telemetry"},
 	"backend/slurm":  {"backend", "queue"},
+	"auth":           {"kube"},
 	"dispatch":       {"backend", "limit", "queue", "schedule", "telemetry"},
 	"httpapi":        {"auth", "backend", "queue", "telemetry"},
 }

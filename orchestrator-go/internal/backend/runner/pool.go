@@ -10,10 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/lru"
 
 	"dspyagent.io/orchestrator/internal/backend"
+	"dspyagent.io/orchestrator/internal/kube"
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
@@ -42,7 +42,7 @@ type Options struct {
 	// Lookup returns the addresses of a name; nil stands for the resolver of the system.
 	Lookup func(ctx context.Context, host string) ([]string, error)
 	// Kube is for targets that are EndpointSlices; see NeedsKube.
-	Kube kubernetes.Interface
+	Kube kube.Client
 	// Blobs is where workspaces come from; nil where tasks have none.
 	Blobs Blobs
 	// OnPressure is told the pressure on the runners after each check of one, if not nil; from several goroutines at
