@@ -54,8 +54,8 @@ pub struct Limits {
     /// Arguments of one command.
     #[arg(long, env = "REDDB_MAX_ARGUMENTS", default_value_t = 65_536)]
     pub max_arguments: usize,
-    /// Commands queued between MULTI and EXEC.
-    #[arg(long, env = "REDDB_MAX_TRANSACTION_COMMANDS", default_value_t = 16_384)]
+    /// Commands queued between MULTI and EXEC. Room for two for each task of the orchestrator's largest commit: 11,023 tasks.
+    #[arg(long, env = "REDDB_MAX_TRANSACTION_COMMANDS", default_value_t = 32_768)]
     pub max_transaction_commands: usize,
     /// Keys that one connection may watch for its next transaction.
     #[arg(long, env = "REDDB_MAX_WATCHED_KEYS", default_value_t = 1024)]
@@ -117,7 +117,7 @@ impl Default for Limits {
             max_value_bytes: 16 << 20,
             max_key_bytes: 4096,
             max_arguments: 65_536,
-            max_transaction_commands: 16_384,
+            max_transaction_commands: 32_768,
             max_watched_keys: 1024,
             max_input_bytes: 64 << 20,
             max_output_bytes: 128 << 20,

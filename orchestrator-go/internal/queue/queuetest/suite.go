@@ -23,6 +23,7 @@ func Run(t *testing.T, server *Server) {
 	for name, test := range map[string]func(*testing.T, opener){
 		"a task goes from Queued to its outcome":         lifecycle,
 		"a batch keeps its order":                        batch,
+		"the largest commit is taken":                    largestCommit,
 		"one idempotency key is one task":                idempotency,
 		"an idempotency key cannot change its task":      idempotencyConflict,
 		"one process leads, and the next after it":       oneLeads,

@@ -28,6 +28,14 @@ func enqueue(t *testing.T, q *queue.Redis, n int) []string {
 	return ids
 }
 
+// The largest batch of the API, and the 1023 tasks that may wait with it for the same commit.
+func largestCommit(t *testing.T, open opener) {
+	const tasks = 10_000 + 1023
+	if got := len(enqueue(t, open(), tasks)); got != tasks {
+		t.Errorf("%d of %d taken", got, tasks)
+	}
+}
+
 func upTo(n int) func(*consumer) { return func(c *consumer) { c.MaxQueued = n } }
 
 func fullQueue(t *testing.T, open opener) {
