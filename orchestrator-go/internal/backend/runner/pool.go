@@ -27,15 +27,15 @@ const (
 	crowdedPause = 5 * time.Second
 )
 
-// Options are the settings of a Pool. Zero durations stand for the defaults that NewPool names.
+// Options are the settings of a Pool. Zero durations stand for the defaults given here.
 type Options struct {
 	// Targets are base URLs, http://host:port; dns+http://name:port for every address of a name; or
 	// endpointslices+http://namespace?service=name&port=http for what Kubernetes tells (see parseTargets).
 	Targets        []string
 	Token          string
-	CheckInterval  time.Duration // between two health checks of a runner
-	CheckTimeout   time.Duration // of one; generous, for a machine full of commands answers late
-	ResolveEvery   time.Duration // between two look-ups of the names
+	CheckInterval  time.Duration // between two health checks of a runner; 1 s
+	CheckTimeout   time.Duration // of one; generous, for a machine full of commands answers late; 4 s
+	ResolveEvery   time.Duration // between two look-ups of the names; 5 s
 	BreakerDelay   time.Duration // until a runner whose breaker opened is tried again; 5 s
 	CopyTimeout    time.Duration // of one workspace to one runner; 10 min
 	MaxIdlePerHost int
@@ -90,6 +90,9 @@ func NewPool(opt Options, log *slog.Logger) (*Pool, error) {
 	if opt.Lookup == nil {
 		opt.Lookup = net.DefaultResolver.LookupHost
 	}
+	opt.CheckInterval = cmp.Or(opt.CheckInterval, time.Second)
+	opt.CheckTimeout = cmp.Or(opt.CheckTimeout, 4*time.Second)
+	opt.ResolveEvery = cmp.Or(opt.ResolveEvery, 5*time.Second)
 	opt.BreakerDelay = cmp.Or(opt.BreakerDelay, 5*time.Second)
 	opt.CopyTimeout = cmp.Or(opt.CopyTimeout, 10*time.Minute)
 	transport := &http.Transport{

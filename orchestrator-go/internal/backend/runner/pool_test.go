@@ -269,6 +269,24 @@ func TestNamesAreLookedUp(t *testing.T) {
 	}
 }
 
+func TestDurationsHaveDefaults(t *testing.T) {
+	fake := fakerunner.Start(t, 4)
+	pool, err := runner.NewPool(runner.Options{
+		Targets: []string{"dns+" + strings.Replace(fake.URL, "127.0.0.1", "localhost", 1)}, Token: fakerunner.Token,
+	}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var watch sync.WaitGroup
+	watch.Go(func() { pool.Watch(ctx) })
+	if _, err := pool.Run(bounded(t), attempt("t")); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	watch.Wait()
+}
+
 func TestTargetsAreChecked(t *testing.T) {
 	for _, target := range []string{"", "runner:8080", "ftp://runner", "http://", "dns+http://runner", "http://u:p@runner:1"} {
 		if _, err := runner.NewPool(runner.Options{Targets: []string{target}}, slog.New(slog.DiscardHandler)); err == nil {
