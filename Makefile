@@ -10,6 +10,8 @@ export PATH := $(CURDIR)/.venv/bin:$(DSPY_CACHE)/bin:$(HOME)/.cargo/bin:/usr/loc
 # A demo's kubeconfig in the caller's shell must not become the tests' cluster; `make test USE_KUBECONFIG=1` says that it should.
 TEST_ENV := $(if $(USE_KUBECONFIG),,env -u KUBECONFIG)
 
+GO_MODULES := orchestrator-go benchmarks/orchestrator benchmarks/orchestrator/limits
+
 PYTEST := .venv/bin/python -m pytest
 
 .PHONY: help
@@ -46,7 +48,7 @@ check: setup ## linters and type checkers, all languages
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	cd orchestrator-go && go vet ./... && staticcheck ./...
+	for module in $(GO_MODULES); do (cd $$module && test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet ./... && staticcheck ./...); done
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	helm lint --strict charts/dspy-agent-crds charts/dspy-agent
@@ -55,7 +57,7 @@ check: setup ## linters and type checkers, all languages
 .PHONY: fmt
 fmt: setup ## format all code
 	.venv/bin/ruff check --fix-only . ; .venv/bin/ruff format .
-	cd orchestrator-go && gofmt -w .
+	gofmt -w $(GO_MODULES)
 	cargo fmt
 
 .PHONY: generate

@@ -99,10 +99,26 @@ SECTIONS = (
         (("go", "run", "."),),
         (
             Goal(
-                "no-op tasks through orchestrator and runner: at least 2,000 a second",
-                first(r"\| orchestrator, [^|]*\| \d+ \| ([\d.]+)"),
-                2000,
+                "no-op tasks through orchestrator and runner: at least 10,000 a second",
+                first(r"\| orchestrator, reddb [^|]*\| \d+ \| (\d+) \("),
+                10_000,
                 at_least=True,
+            ),
+            Goal(
+                "acknowledged → begun at 500 a second, p99: at most 5 ms",
+                first(r"p99 \|\n\|[-|]+\n\| orchestrator, reddb [^|]*\| \d+ \| [^|]*\| ([\d.]+) ms"),
+                5,
+            ),
+            Goal(
+                "a tenant beside another with 100 times its load, p50: at most 1.2 times as long",
+                first(r"\| ratio \| \| \| ([\d.]+) \|"),
+                1.2,
+            ),
+            Goal("the same, p99", first(r"\| ratio \| \| \| [\d.]+ \| ([\d.]+) \|"), 1.2),
+            Goal(
+                "interrupted tasks begin again after kill -9 of the leader, longest: at most 2 s",
+                first(r"\| orchestrator, as the command itself says \| 0 \| \d+ \| [\d.]+ \| ([\d.]+) \|"),
+                2,
             ),
         ),
         folder=REPOSITORY / "benchmarks" / "orchestrator",

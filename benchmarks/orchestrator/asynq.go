@@ -21,7 +21,7 @@ const (
 	asynqConcurrency = 128 // as the orchestrator's --workers
 )
 
-// rival is a running asynq server with a handler that notes when each task ended.
+// rival is a running asynq server with a handler that notes when each task began and ended.
 type rival struct {
 	client *asynq.Client
 
@@ -30,34 +30,57 @@ type rival struct {
 	ended atomic.Int64
 }
 
-func asynqRound(ctx context.Context, s settings) (m measurement, err error) {
-	dir, err := os.MkdirTemp("", "asynq-bench-")
-	if err != nil {
-		return m, err
+// asynqRound measures asynq, which looks for tasks at an interval while it has none to do; 0 is its own default.
+func asynqRound(look time.Duration) func(context.Context, settings) (measurement, error) {
+	return func(ctx context.Context, s settings) (m measurement, err error) {
+		redis, err := startRedis(ctx, s)
+		defer func() { err = errors.Join(err, redis.stop()) }()
+		if err != nil {
+			return m, err
+		}
+		r := &rival{client: asynq.NewClient(asynq.RedisClientOpt{Addr: redis.address, PoolSize: asynqSenders})}
+		defer func() { err = errors.Join(err, r.client.Close()) }()
+		server := asynq.NewServer(asynq.RedisClientOpt{Addr: redis.address, PoolSize: asynqConcurrency}, asynq.Config{
+			Concurrency: asynqConcurrency, LogLevel: asynq.ErrorLevel, TaskCheckInterval: look,
+		})
+		if err := server.Start(asynq.HandlerFunc(r.handle)); err != nil {
+			return m, err
+		}
+		defer server.Shutdown()
+		return r.measure(ctx, s, redis.process)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	address, err := freeAddress()
-	if err != nil {
-		return m, err
+}
+
+// redisServer is one that dies with the benchmark.
+type redisServer struct {
+	address, dir string
+	process      *process
+}
+
+func startRedis(ctx context.Context, s settings) (r redisServer, err error) {
+	if r.dir, err = os.MkdirTemp("", "asynq-bench-"); err != nil {
+		return r, err
 	}
-	stop, err := spawn(redisArgs(s.redis, address, dir)...)
-	if err != nil {
-		return m, err
+	if r.address, err = freeAddress(); err != nil {
+		return r, err
 	}
-	defer stop()
-	if err := listening(ctx, address); err != nil {
-		return m, err
+	if r.process, err = spawn(redisArgs(s.redis, r.address, r.dir)...); err != nil {
+		return r, err
 	}
-	r := &rival{client: asynq.NewClient(asynq.RedisClientOpt{Addr: address, PoolSize: asynqSenders})}
-	defer func() { err = errors.Join(err, r.client.Close()) }()
-	server := asynq.NewServer(asynq.RedisClientOpt{Addr: address, PoolSize: asynqConcurrency}, asynq.Config{
-		Concurrency: asynqConcurrency, LogLevel: asynq.ErrorLevel,
+	return r, poll(ctx, "redis to listen", func() (bool, error) {
+		conn, err := net.DialTimeout("tcp", r.address, time.Second)
+		if err != nil {
+			return false, nil
+		}
+		return true, conn.Close()
 	})
-	if err := server.Start(asynq.HandlerFunc(r.handle)); err != nil {
-		return m, err
+}
+
+func (r redisServer) stop() error {
+	if r.process != nil {
+		r.process.kill()
 	}
-	defer server.Shutdown()
-	return r.measure(ctx, s)
+	return os.RemoveAll(r.dir)
 }
 
 func redisArgs(program, address, dir string) []string {
@@ -66,29 +89,25 @@ func redisArgs(program, address, dir string) []string {
 		"--appendonly", "yes", "--appendfsync", "always", "--loglevel", "warning"}
 }
 
-func listening(ctx context.Context, address string) error {
-	return poll(ctx, "redis to listen", func() (bool, error) {
-		conn, err := net.DialTimeout("tcp", address, time.Second)
+func (r *rival) measure(ctx context.Context, s settings, redis *process) (m measurement, err error) {
+	if s.does(throughput) {
+		self, store := cpuOf(os.Getpid()), redis.cpu()
+		all, err := r.run(ctx, s.tasks, asynqSenders, nil)
 		if err != nil {
-			return false, nil
+			return m, err
 		}
-		return true, conn.Close()
-	})
-}
-
-func (r *rival) measure(ctx context.Context, s settings) (m measurement, err error) {
-	burst, err := r.run(ctx, s.tasks, asynqSenders, nil)
-	if err != nil {
-		return m, err
+		m.noopRate = rate(all)
+		m.cpu = [3]float64{perTask(cpuOf(os.Getpid())-self, s.tasks), perTask(redis.cpu()-store, s.tasks)}
 	}
-	m.noopRate = rate(burst)
-	tick := time.NewTicker(time.Second / time.Duration(s.rate))
-	defer tick.Stop()
-	paced, err := r.run(ctx, int(s.paced.Seconds()*float64(s.rate)), -1, tick.C)
-	if err != nil {
-		return m, err
+	if s.does(dispatch) {
+		tick := time.NewTicker(time.Second / time.Duration(s.rate))
+		defer tick.Stop()
+		all, err := r.run(ctx, int(s.paced.Seconds()*float64(s.rate)), -1, tick.C)
+		if err != nil {
+			return m, err
+		}
+		m.pacedBy(all)
 	}
-	m.pacedP50, m.pacedP99 = percentiles(paced)
 	return m, nil
 }
 
@@ -98,21 +117,20 @@ func (r *rival) run(ctx context.Context, n, atOnce int, ticks <-chan time.Time) 
 	r.times = make([]times, n)
 	r.mu.Unlock()
 	r.ended.Store(0)
-	var sending errgroup.Group
-	sending.SetLimit(atOnce)
+	var group errgroup.Group
+	group.SetLimit(atOnce)
 	for i := range n {
 		if ticks != nil {
 			<-ticks
 		}
-		sending.Go(func() error {
-			r.mu.Lock()
-			r.times[i].created = time.Now()
-			r.mu.Unlock()
+		group.Go(func() error {
+			r.note(i, sentAt)
 			_, err := r.client.EnqueueContext(ctx, asynq.NewTask(taskType, binary.BigEndian.AppendUint32(nil, uint32(i))))
+			r.note(i, acknowledgedAt)
 			return err
 		})
 	}
-	if err := sending.Wait(); err != nil {
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	err := poll(ctx, "asynq's tasks to end", func() (bool, error) { return r.ended.Load() == int64(n), nil })
@@ -121,10 +139,16 @@ func (r *rival) run(ctx context.Context, n, atOnce int, ticks <-chan time.Time) 
 	return r.times, err
 }
 
-func (r *rival) handle(_ context.Context, t *asynq.Task) error {
+func (r *rival) note(i, moment int) {
 	r.mu.Lock()
-	r.times[binary.BigEndian.Uint32(t.Payload())].finished = time.Now()
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	r.times[i][moment] = time.Now()
+}
+
+func (r *rival) handle(_ context.Context, t *asynq.Task) error {
+	i := int(binary.BigEndian.Uint32(t.Payload()))
+	r.note(i, startedAt)
+	r.note(i, finishedAt)
 	r.ended.Add(1)
 	return nil
 }

@@ -1,7 +1,7 @@
-// Measures the orchestrator with its real store and a real env runner, beside asynq with
-// Redis on the same machine in the same run, and prints a table in Markdown.
+// Measures the orchestrator with its real store and a real env runner, beside asynq with Redis on the same machine in
+// the same run, and prints tables in Markdown.
 //
-//	go run . [--tasks 20000] [--commands 2000] [--rounds 5]
+//	go run . [--rounds 5] [--only throughput,dispatch,commands,fairness,recovery]
 package main
 
 import (
@@ -10,9 +10,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,20 +20,35 @@ import (
 // settings are the flags.
 type settings struct {
 	orchestrator, reddb, runner, redis string
-	store                              string
+	parts                              []string
 	tasks, commands, rounds            int
-	rate                               int
+	rate, kills                        int
 	paced                              time.Duration
 	pprof                              string
+	asynqPatience                      time.Duration
 }
 
-// contestant is one side of the comparison, freshly started for every round.
-type contestant struct {
-	name  string
-	round func(ctx context.Context, s settings) (measurement, error)
-}
+// The parts of a round.
+const (
+	throughput = "throughput"
+	dispatch   = "dispatch"
+	commands   = "commands"
+	fairness   = "fairness"
+	recovery   = "recovery"
+)
+
+var allParts = []string{throughput, dispatch, commands, fairness, recovery}
+
+func (s settings) does(part string) bool { return slices.Contains(s.parts, part) }
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == sleeperCommand {
+		if err := sleeper(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "asynq's worker:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, parse()); err != nil {
@@ -45,78 +59,81 @@ func main() {
 
 func parse() settings {
 	var s settings
+	var only string
 	flag.StringVar(&s.orchestrator, "orchestrator-bin", "../../dist/bin/orchestrator", "program to measure")
 	flag.StringVar(&s.reddb, "reddb-bin", "../../dist/bin/reddb", "its store")
 	flag.StringVar(&s.runner, "env-runner-bin", "../../dist/bin/env-runner", "its runner")
-	flag.StringVar(&s.redis, "redis-bin", "redis-server", "asynq's store")
-	flag.StringVar(&s.store, "store", "reddb", "the orchestrator's store: reddb or redis")
+	flag.StringVar(&s.redis, "redis-bin", "redis-server", "asynq's store, and the orchestrator's second one")
+	flag.StringVar(&only, "only", strings.Join(allParts, ","), "parts to run")
 	flag.IntVar(&s.tasks, "tasks", 20_000, "no-op tasks sent at once")
 	flag.IntVar(&s.commands, "commands", 2_000, "/bin/true tasks sent at once")
 	flag.IntVar(&s.rounds, "rounds", 5, "runs of each side, interleaved")
 	flag.IntVar(&s.rate, "rate", 500, "no-op tasks per second of the paced part, sent one by one")
 	flag.DurationVar(&s.paced, "paced", 4*time.Second, "duration of the paced part")
+	flag.IntVar(&s.kills, "kills", 2, "leaders killed in each round")
+	flag.DurationVar(&s.asynqPatience, "asynq-patience", 3*time.Minute, "for asynq to recover from one kill; 0 leaves that out")
 	flag.StringVar(&s.pprof, "pprof", "", "address for the orchestrator's profiles while it is measured")
 	flag.Parse()
+	s.parts = strings.Split(only, ",")
 	return s
 }
 
-func run(ctx context.Context, s settings) error {
-	if s.tasks < 1 || s.commands < 1 || s.rounds < 1 || s.rate < 1 {
-		return errors.New("--tasks, --commands, --rounds and --rate must be at least 1")
+func (s settings) check() error {
+	if s.tasks < 1 || s.commands < 1 || s.rounds < 1 || s.rate < 1 || s.kills < 1 {
+		return errors.New("--tasks, --commands, --rounds, --rate and --kills must be at least 1")
 	}
-	contestants := []contestant{
-		{"orchestrator, " + s.store + " (fsync), env-runner", orchestratorRound},
-		{"asynq, redis (appendfsync always), handler in process", asynqRound},
-	}
-	results := make([][]measurement, len(contestants))
-	for round := range s.rounds {
-		for i, c := range contestants {
-			m, err := c.round(ctx, s)
-			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			results[i] = append(results[i], m)
-			fmt.Fprintf(os.Stderr, "round %d, %s: %.0f tasks/s, load %s\n", round+1, c.name, m.noopRate, loadAverage())
+	for _, part := range s.parts {
+		if !slices.Contains(allParts, part) {
+			return fmt.Errorf("--only: no part is called %q; they are %s", part, strings.Join(allParts, ", "))
 		}
 	}
-	fmt.Printf("%d rounds, interleaved; median (range). %s, load %s at the end.\n\n", s.rounds, machine(), loadAverage())
-	printTable(s, contestants, results)
 	return nil
 }
 
-func machine() string {
-	name := "unknown processor"
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if key, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(key) == "model name" {
-				name = strings.TrimSpace(value)
-				break
+func run(ctx context.Context, s settings) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	sides := sides()
+	var shares shares
+	var ours, theirs recoveries
+	for round := range s.rounds {
+		for _, side := range sides {
+			if !slices.ContainsFunc(side.parts, s.does) {
+				continue
 			}
+			m, err := side.round(ctx, s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", side.name, err)
+			}
+			side.rounds = append(side.rounds, m)
+			progress(round, "%s: %.0f no-ops/s, %.0f commands/s", side.name, m.noopRate, m.commandRate)
+		}
+		if s.does(fairness) {
+			if err := shares.round(ctx, s); err != nil {
+				return fmt.Errorf("fairness: %w", err)
+			}
+			progress(round, "fairness: p50 %.0f ms alone, %.0f ms beside", shares.alone.p50(), shares.beside.p50())
+		}
+		if s.does(recovery) {
+			if err := ours.round(ctx, s); err != nil {
+				return fmt.Errorf("recovery: %w", err)
+			}
+			progress(round, "recovery: %.0f ms at most so far", ours.took.max())
 		}
 	}
-	return fmt.Sprintf("%d × %s", runtime.NumCPU(), name)
-}
-
-func loadAverage() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	return strings.Join(strings.Fields(string(text))[:3], " ")
-}
-
-// spawn starts a program that dies with the benchmark; stop kills it.
-func spawn(argv ...string) (stop func(), err error) {
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting %s: %w", argv[0], err)
-	}
-	return func() {
-		if err := cmd.Process.Kill(); err != nil {
-			fmt.Fprintf(os.Stderr, "stopping %s: %v\n", argv[0], err)
+	if s.does(recovery) && s.asynqPatience > 0 {
+		if err := theirs.asynqRound(ctx, s); err != nil {
+			return fmt.Errorf("asynq's recovery: %w", err)
 		}
-		_ = cmd.Wait() // reports the kill
-	}, nil
+	}
+	fmt.Printf("%d rounds, interleaved; median (range). %s, load %s at the end.\n", s.rounds, machine(), loadAverage())
+	printSides(s, sides)
+	printShares(s, shares)
+	printRecoveries(s, ours, theirs)
+	return nil
+}
+
+func progress(round int, format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "round %d, %s; load %s\n", round+1, fmt.Sprintf(format, args...), loadAverage())
 }
