@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from tests.e2e.kube import Kube
 
 
+class PortForwardError(AssertionError):
+    """kubectl forwards no port: there is no pod behind it that runs."""
+
+
 @contextmanager
 def port_forward(kube: Kube, target: str, port: int) -> Iterator[int]:
     """Forward a free local port to `target`; yields the local port once kubectl says that it listens."""
@@ -26,7 +30,8 @@ def port_forward(kube: Kube, target: str, port: int) -> Iterator[int]:
         assert process.stdout is not None
         line = process.stdout.readline()
         listening = re.search(r"127\.0\.0\.1:(\d+)", line)
-        assert listening, f"kubectl port-forward said: {line}"
+        if listening is None:
+            raise PortForwardError(f"kubectl port-forward said: {line}")
         yield int(listening[1])
     finally:
         process.terminate()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from tests.e2e.kube import Kube
+from tests.e2e.kube import Kube, Manifest
 
 
 def workload(release: Kube, kind: str, component: str) -> str:
@@ -18,6 +22,37 @@ def kill(release: Kube, component: str) -> None:
     """Kill every pod of a component, and be sure that they are gone."""
     for pod in release.list("pods", f"app.kubernetes.io/component={component}"):
         release.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=true")
+
+
+def crash(release: Kube, component: str) -> None:
+    """Kill the process of one pod of a component, as a crash does it: with no signal before, and its files stay.
+
+    Where it is not to be found on this machine its pod is deleted, which is the nearest thing.
+    """
+    pod = release.list("pods", f"app.kubernetes.io/component={component}")[0]
+    process = first_process(pod)
+    if process is None:
+        release.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+        return
+    before = pod["status"]["containerStatuses"][0]["restartCount"]
+    os.kill(process, signal.SIGKILL)
+    again = f"--for=jsonpath={{.status.containerStatuses[0].restartCount}}={before + 1}"
+    release.run("wait", f"pod/{pod['metadata']['name']}", again, "--timeout=60s", timeout=70)
+
+
+def first_process(pod: Manifest) -> int | None:
+    """Find the process that a pod's only container began with, as this machine counts."""
+    container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if container not in (folder / "cgroup").read_text():
+                continue
+            numbers = re.search(r"^NSpid:.*\t1$", (folder / "status").read_text(), re.MULTILINE)
+        except OSError:  # it has ended meanwhile
+            continue
+        if numbers:
+            return int(folder.name)
+    return None
 
 
 def recovered(release: Kube, component: str, kind: str) -> None:
