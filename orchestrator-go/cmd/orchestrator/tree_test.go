@@ -125,7 +125,7 @@ func TestALimitKeyIsNeverExceeded(t *testing.T) {
 	for _, a := range spans {
 		at := 0
 		for _, b := range spans {
-			if !b.StartedAt.After(*a.StartedAt) && b.FinishedAt.After(*a.StartedAt) {
+			if !b.StartedAt.After(*a.StartedAt) && b.History[0].EndedAt.After(*a.StartedAt) {
 				at++
 			}
 		}
