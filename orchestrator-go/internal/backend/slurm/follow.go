@@ -99,7 +99,31 @@ func (f *follower) take(ctx context.Context, l look) (done bool, err error) {
 	if len(f.tally.missing()) > 0 { // elements that ended long ago
 		return f.gone(ctx)
 	}
+	if worst, j := f.tally.worst(); worst == itsOwn && f.unlaunched(j) {
+		return f.launchFailed(j)
+	}
 	return f.believed(), nil
+}
+
+// unlaunched says that a job may never have begun although Slurm reports an exit code: 1 is what it makes up for a
+// batch script that a node would not start ("Job credential revoked"). The script itself would have left its end file.
+func (f *follower) unlaunched(j job) bool {
+	if f.p.folder == "" || f.p.indices != nil || j.state != failed || j.exit != (exitStatus{code: 1}) {
+		return false
+	}
+	e, err := readEnd(f.p.folder, f.tally.fileOf(f.id, 0))
+	return err != nil || e.restarts < j.restarts
+}
+
+// launchFailed waits a little for the end file, which another machine wrote, before it says so.
+func (f *follower) launchFailed(j job) (bool, error) {
+	if f.oddSince.IsZero() {
+		f.oddSince = time.Now()
+	}
+	if time.Since(f.oddSince) < f.b.opt.VanishWait {
+		return false, nil
+	}
+	return false, fault("SlurmLaunchFailed", "Slurm could not start the job", j)
 }
 
 // seemsOver says that a single job's script has written its end down.

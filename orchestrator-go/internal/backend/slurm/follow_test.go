@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -89,9 +91,14 @@ func (s *scripted) past(context.Context, string) ([]job, error) {
 // scene runs one task with a scripted Slurm in a time of its own.
 func scene(t *testing.T, spec queue.Spec, act func(s *scripted, u *underway)) {
 	t.Helper()
+	sceneWith(t, Options{}, spec, act)
+}
+
+func sceneWith(t *testing.T, opt Options, spec queue.Spec, act func(s *scripted, u *underway)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{}
-		b := assemble(Options{}.withDefaults(), s, func() {}, slog.New(slog.DiscardHandler))
+		b := assemble(opt.withDefaults(), s, func() {}, slog.New(slog.DiscardHandler))
 		defer b.Close()
 		spec.Argv = []string{"/bin/true"}
 		u := begin(t, b, taskOf(spec))
@@ -174,6 +181,33 @@ func TestEnds(t *testing.T) {
 			t.Error("the job that Slurm holds is still there")
 		}
 	})
+}
+
+// Slurm makes up an exit code for a batch script that a node would not start.
+func TestLaunchFailureIsNoExitCode(t *testing.T) {
+	spool := t.TempDir()
+	failing := job{state: failed, exit: exitStatus{code: 1}, restarts: 1}
+	sceneWith(t, Options{Spool: spool}, queue.Spec{}, func(s *scripted, u *underway) {
+		writeEnd(t, filepath.Join(spool, u.task.ID), "143 0 1 ran\n") // of the run before
+		s.becomes(t, failing)
+		time.Sleep(10 * time.Second)
+		_, err := u.end()
+		wantFault(t, err, "SlurmLaunchFailed")
+	})
+	sceneWith(t, Options{Spool: spool}, queue.Spec{}, func(s *scripted, u *underway) {
+		s.becomes(t, failing)
+		writeEnd(t, filepath.Join(spool, u.task.ID), "1 1 0 ran\n") // seen late, over a network
+		if r := u.result(); r.Reason != "NonZeroExit" || *r.ExitCode != 1 {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
+func writeEnd(t *testing.T, folder, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(folder, "17.end"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A state of a later Slurm is no end.
