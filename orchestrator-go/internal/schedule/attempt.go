@@ -22,7 +22,7 @@ func (m *Machine) Pick(limit int, acquire func(queue.Entry) bool) []queue.Entry 
 		if t == nil {
 			break
 		}
-		t.phase = beginning
+		t.enter(beginning)
 		if key := m.key(t); key != nil {
 			key.running++
 		}
@@ -37,7 +37,7 @@ func (m *Machine) parkIfFull(t *task) bool {
 		return false
 	}
 	m.lanes.of(t).remove(t)
-	t.phase = parked
+	t.enter(parked)
 	key.park(t)
 	return true
 }
@@ -52,7 +52,8 @@ func (m *Machine) Begun(now time.Time, id string, token func(attempt int) int64)
 		m.finish(now, t, t.reason.outcome(nil))
 		return 0
 	}
-	t.phase, t.startedAt, t.token, t.place = running, now, token(t.entry.Begun), ""
+	t.enter(running)
+	t.startedAt, t.token, t.place = now, token(t.entry.Begun), ""
 	m.starts = append(m.starts, t)
 	m.burn(now, t, 1)
 	return t.entry.Begun
@@ -73,7 +74,7 @@ func (m *Machine) NotBegun(now time.Time, id string) {
 func (m *Machine) Stale(now time.Time, id string) {
 	t := m.tasks[id]
 	m.release(t)
-	t.phase = ending
+	t.enter(ending)
 	m.settled = append(append(append(m.settled, t.entry.ID), t.settled...), t.told...)
 	m.forget(now, t)
 }

@@ -34,7 +34,7 @@ func (k *limitKey) park(t *task) { heap.Push(&k.parked, t) }
 func (m *Machine) unpark(k *limitKey) {
 	for began := k.running; len(k.parked) > 0 && began < max(1, k.parked[0].entry.Meta.LimitMax); began++ {
 		t := heap.Pop(&k.parked).(*task)
-		t.phase = ready
+		t.enter(ready)
 		m.lanes.push(t)
 	}
 	if k.running == 0 && len(k.parked) == 0 {

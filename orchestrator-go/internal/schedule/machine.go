@@ -31,11 +31,12 @@ type Options struct {
 
 // Machine holds every task that has not ended. It is not safe for concurrent use.
 type Machine struct {
-	opt   Options
-	tasks map[string]*task
-	lanes lanes
-	keys  map[string]*limitKey
-	seq   uint64 // of admissions
+	opt     Options
+	tasks   map[string]*task
+	tallies map[Share]*tally
+	lanes   lanes
+	keys    map[string]*limitKey
+	seq     uint64 // of admissions
 
 	timers  timers
 	starts  []*task // running, in the order of their starts, to be published
@@ -58,7 +59,7 @@ type Stop struct {
 // New returns a machine that adopts: parents that it has not heard of may still come, until Adopted is called.
 func New(opt Options) *Machine {
 	return &Machine{
-		opt: opt, tasks: map[string]*task{}, lanes: lanes{byKey: map[laneKey]*lane{}}, keys: map[string]*limitKey{},
+		opt: opt, tasks: map[string]*task{}, tallies: map[Share]*tally{}, lanes: lanes{byKey: map[laneKey]*lane{}}, keys: map[string]*limitKey{},
 		dirty: map[*task]struct{}{}, adopting: true,
 		orphans: map[string][]queue.Entry{}, requests: map[string][]queue.Entry{},
 	}
@@ -157,6 +158,7 @@ func (m *Machine) newTask(now time.Time, e queue.Entry) *task {
 		t.restore(s)
 	}
 	m.tasks[e.Task] = t
+	m.count(t)
 	return t
 }
 
@@ -171,7 +173,7 @@ func (m *Machine) place(now time.Time, t *task) {
 	}
 	switch {
 	case t.own != nil || t.entry.Meta.Scope:
-		t.phase = waiting
+		t.enter(waiting)
 		m.endIfDone(t)
 	case t.entry.Begun >= t.maxAttempts():
 		// Whoever made the last attempt died of it.
@@ -186,16 +188,16 @@ func (m *Machine) place(now time.Time, t *task) {
 // enqueue makes a task ready, now or when its time has come.
 func (m *Machine) enqueue(now time.Time, t *task) {
 	if t.notBefore.After(now) {
-		t.phase = delayed
+		t.enter(delayed)
 		m.timers.push(timer{t.notBefore, onReady, t})
 		return
 	}
 	if key := m.key(t); key != nil && key.full(t) {
-		t.phase = parked
+		t.enter(parked)
 		key.park(t)
 		return
 	}
-	t.phase = ready
+	t.enter(ready)
 	m.lanes.push(t)
 }
 
@@ -219,6 +221,22 @@ func (m *Machine) Adopted(now time.Time) {
 	for _, t := range m.tasks {
 		m.endIfDone(t)
 	}
+}
+
+// Dangling says whether any of the entries refers to a task that is neither here nor among those before it.
+func (m *Machine) Dangling(entries []queue.Entry) bool {
+	before := map[string]bool{"": true}
+	for _, e := range entries {
+		refers := e.Meta.Parent
+		if e.Op != queue.OpTask {
+			refers = e.Task
+		}
+		if !before[refers] && m.tasks[refers] == nil {
+			return true
+		}
+		before[e.Task] = true
+	}
+	return false
 }
 
 // Len is how many tasks are here.

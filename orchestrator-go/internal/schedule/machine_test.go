@@ -115,6 +115,8 @@ func (w *world) pass(d time.Duration) {
 
 // settle carries out what the machine decided.
 func (w *world) settle() {
+	w.recount()
+	defer w.recount()
 	for _, s := range w.machine.Stops() {
 		w.stopped[s.Task] = s.Why
 	}

@@ -47,23 +47,49 @@ type View struct {
 	Keys []KeyUse `json:"keys"`
 }
 
-// View looks at all there is.
-func (m *Machine) View() View {
-	counts := map[Share]*Count{}
-	for _, t := range m.tasks {
-		lane := keyOf(t)
-		share := Share{t.entry.Meta.Tenant, lane.backend, lane.class}
-		if counts[share] == nil {
-			if len(counts) == maxShare {
-				continue
-			}
-			counts[share] = &Count{}
-		}
-		counts[share].add(t.phase)
+// tally counts the tasks of a share as they come and go: looking at each of them for a view would hold everything up.
+type tally struct {
+	Count
+	share Share
+	tasks int
+}
+
+// count takes a new task into its share's tally.
+func (m *Machine) count(t *task) {
+	lane := keyOf(t)
+	share := Share{t.entry.Meta.Tenant, lane.backend, lane.class}
+	if m.tallies[share] == nil {
+		m.tallies[share] = &tally{share: share}
 	}
-	v := View{Rows: make([]Row, 0, len(counts)), Keys: make([]KeyUse, 0, len(m.keys))}
-	for share, n := range counts {
-		v.Rows = append(v.Rows, Row{share, *n})
+	t.tally = m.tallies[share]
+	t.tally.tasks++
+	t.tally.add(t.phase, 1)
+}
+
+// drop forgets a task.
+func (m *Machine) drop(t *task) {
+	delete(m.tasks, t.entry.Task)
+	t.tally.add(t.phase, -1)
+	if t.tally.tasks--; t.tally.tasks == 0 {
+		delete(m.tallies, t.tally.share)
+	}
+}
+
+// enter puts the task into a phase.
+func (t *task) enter(p phase) {
+	t.tally.add(t.phase, -1)
+	t.phase = p
+	t.tally.add(p, 1)
+}
+
+// View is in numbers what there is.
+func (m *Machine) View() View {
+	v := View{Rows: make([]Row, 0, min(len(m.tallies), maxShare)), Keys: make([]KeyUse, 0, len(m.keys))}
+	for share, n := range m.tallies {
+		if len(v.Rows) == maxShare {
+			break
+		}
+		v.Rows = append(v.Rows, Row{share, n.Count})
 	}
 	for _, k := range m.keys {
 		if len(v.Keys) == maxShare {
@@ -75,18 +101,18 @@ func (m *Machine) View() View {
 	return v
 }
 
-func (c *Count) add(p phase) {
+func (c *Count) add(p phase, n int) {
 	switch p {
 	case ready:
-		c.Ready++
+		c.Ready += n
 	case delayed:
-		c.Delayed++
+		c.Delayed += n
 	case parked:
-		c.Parked++
+		c.Parked += n
 	case beginning, running:
-		c.Running++
+		c.Running += n
 	case waiting:
-		c.Waiting++
+		c.Waiting += n
 	}
 }
 

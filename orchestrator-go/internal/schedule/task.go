@@ -26,7 +26,8 @@ const maxHistory = 20
 type task struct {
 	entry queue.Entry // Begun counts the attempts
 	seq   uint64
-	phase phase
+	phase phase // changed by enter alone
+	tally *tally
 	index int // in its tenant's heap
 
 	notBefore, deadline time.Time
@@ -56,6 +57,8 @@ type task struct {
 	budgetTimer time.Time // the earliest that is set; zero for none
 }
 
+// restore takes over what was recorded of a task that a former leader began. Its count of the attempts is left out: the
+// log has it, where one that was broken off is taken back.
 func (t *task) restore(s *queue.Standing) {
 	t.stands, t.place, t.startedAt, t.fault, t.history = true, s.Place, s.StartedAt, s.Fault, s.History
 	t.counts, t.closed, t.own = s.Children, s.Closed, s.Own
@@ -64,8 +67,6 @@ func (t *task) restore(s *queue.Standing) {
 	if s.RetryAt.After(t.notBefore) {
 		t.notBefore = s.RetryAt
 	}
-	// The count of the attempts in the log may lag behind by none, for it is written before each begins.
-	t.entry.Begun = max(t.entry.Begun, s.Attempts)
 }
 
 func (t *task) maxAttempts() int { return max(1, t.entry.Meta.MaxAttempts) }

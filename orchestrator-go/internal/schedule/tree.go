@@ -84,7 +84,8 @@ func (m *Machine) stop(now time.Time, t *task, why *reason) {
 
 // finish decides a task's end, which comes after those of its children.
 func (m *Machine) finish(now time.Time, t *task, own *queue.Outcome) {
-	t.own, t.phase = own, waiting
+	t.own = own
+	t.enter(waiting)
 	if own.State != queue.Succeeded {
 		for child := range t.children {
 			m.stop(now, child, parentEnded)
@@ -106,7 +107,7 @@ func (m *Machine) endIfDone(t *task) {
 		}
 		t.own = &queue.Outcome{State: queue.Succeeded}
 	}
-	t.phase = ending
+	t.enter(ending)
 	m.ends = append(m.ends, t)
 }
 
@@ -182,9 +183,9 @@ func (m *Machine) Recorded(now time.Time, changes []queue.Change) {
 		if c.Outcome == nil {
 			continue
 		}
-		after := m.tasks[c.Task].after
-		delete(m.tasks, c.Task)
-		for _, e := range after {
+		t := m.tasks[c.Task]
+		m.drop(t)
+		for _, e := range t.after {
 			m.admit(now, e)
 		}
 	}
@@ -202,5 +203,5 @@ func (m *Machine) forget(now time.Time, t *task) {
 		m.endIfDone(p)
 	}
 	delete(m.dirty, t)
-	delete(m.tasks, t.entry.Task)
+	m.drop(t)
 }
