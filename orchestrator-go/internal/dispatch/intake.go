@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"context"
 	"time"
 
 	"dspyagent.io/orchestrator/internal/queue"
@@ -15,53 +14,82 @@ const (
 
 // intake takes over what there is, then reads what is new.
 func (r *reign) intake() {
-	ctx := r.taking
-	if !r.adoptAll(ctx) {
+	begun := time.Now()
+	count, all := r.adoptAll()
+	if !all {
 		return
-	}
-	for last := time.Now(); ctx.Err() == nil; {
-		entries, err := r.store.Next(ctx, readLimit, r.opt.Block)
-		r.admit(entries)
-		if err != nil && ctx.Err() == nil {
-			r.log.Error("cannot read the log; trying again", "error", err)
-			pause(ctx, storePause)
-		}
-		if time.Since(last) >= straysEach {
-			last = time.Now()
-			r.adoptStrays(ctx)
-		}
-	}
-}
-
-// adoptAll takes over every task that has not ended; it reports false when ctx ended first.
-func (r *reign) adoptAll(ctx context.Context) bool {
-	begun, count := time.Now(), 0
-	for cursor := ""; ; {
-		entries, next, err := r.store.Adopt(ctx, cursor, true)
-		r.admit(entries)
-		count += len(entries)
-		if ctx.Err() != nil {
-			return false
-		}
-		if err != nil {
-			r.log.Error("cannot take the tasks over; trying again", "error", err)
-			pause(ctx, storePause)
-			continue
-		}
-		if cursor = next; cursor == "" {
-			break
-		}
 	}
 	r.change(func(m *schedule.Machine) { m.Adopted(time.Now()) })
 	r.log.Info("took the queue over", "tasks", count, "seconds", time.Since(begun).Seconds())
-	return true
+	for last := time.Now(); r.taking.Err() == nil; {
+		r.read()
+		if time.Since(last) >= straysEach {
+			last = time.Now()
+			r.adoptStrays()
+		}
+	}
 }
 
-func (r *reign) adoptStrays(ctx context.Context) {
-	entries, _, err := r.store.Adopt(ctx, "", false)
+// read reads new entries and admits them.
+func (r *reign) read() {
+	entries, err := r.store.Next(r.taking, readLimit, r.opt.Block)
+	if r.taking.Err() != nil {
+		return // they stay the store's to hand out
+	}
+	if err != nil {
+		r.log.Error("cannot read the log, or something in it", "entries", len(entries), "error", err)
+	}
+	if err != nil && len(entries) == 0 {
+		pause(r.taking, storePause)
+		r.adoptAll() // what the store gave us unheard is not given again
+		return
+	}
+	r.mu.Lock()
+	dangling := r.machine.Dangling(entries)
+	r.mu.Unlock()
+	if dangling {
+		r.adoptStrays() // a former leader was given what they refer to
+	}
 	r.admit(entries)
-	if err != nil && ctx.Err() == nil {
-		r.log.Error("cannot look for stray tasks; trying again", "error", err)
+}
+
+// adoptAll takes over every task that has not ended, and counts them; it reports false when the term ended first.
+func (r *reign) adoptAll() (count int, all bool) {
+	for cursor := ""; ; {
+		entries, next, err := r.store.Adopt(r.taking, cursor, true)
+		if r.taking.Err() != nil {
+			return count, false
+		}
+		if err != nil {
+			r.log.Error("cannot take tasks over, or something in them", "tasks", len(entries), "error", err)
+		}
+		if err != nil && len(entries) == 0 {
+			pause(r.taking, storePause)
+			continue
+		}
+		r.admit(entries)
+		count += len(entries)
+		if cursor = next; cursor == "" {
+			return count, true
+		}
+	}
+}
+
+// adoptStrays takes over what former leaders were given since.
+func (r *reign) adoptStrays() {
+	for {
+		entries, _, err := r.store.Adopt(r.taking, "", false)
+		if err != nil && r.taking.Err() == nil {
+			r.log.Error("cannot look for stray tasks, or something in them", "tasks", len(entries), "error", err)
+		}
+		if err != nil && len(entries) == 0 {
+			r.adoptAll() // some may be ours by now, unheard
+			return
+		}
+		if len(entries) == 0 {
+			return
+		}
+		r.admit(entries)
 	}
 }
 

@@ -57,10 +57,10 @@ var errDrained = errors.New("everything is drained")
 func (r *reign) run(ctx context.Context) {
 	r.ruling, r.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.taking, r.halt = context.WithCancel(r.ruling)
-	var loops, recorder sync.WaitGroup
-	loops.Go(r.keep)
-	loops.Go(r.intake)
-	loops.Go(r.begin)
+	var keeper, takers, recorder sync.WaitGroup
+	keeper.Go(r.keep)
+	takers.Go(r.intake)
+	takers.Go(r.begin)
 	recorder.Go(r.recordLoop)
 	select {
 	case <-ctx.Done():
@@ -69,9 +69,10 @@ func (r *reign) run(ctx context.Context) {
 	}
 	r.halt()
 	r.detach()
+	takers.Wait() // an attempt that begins until then is detached at once
 	r.running.Wait()
 	r.end(errDrained)
-	loops.Wait()
+	keeper.Wait()
 	recorder.Wait()
 	r.resign()
 }
