@@ -39,7 +39,8 @@ func (q *Redis) Next(ctx context.Context, limit int, block time.Duration) ([]Ent
 
 // Adopt takes over a page of what has not ended, oldest first, with where it stands; cursor is empty for the first page,
 // and comes back empty with the last. Without mine, only what other processes were given comes: one that was replaced
-// may have had a read under way.
+// may have had a read under way. Entries that come with an error are as good as any; without entries, all is to be asked
+// for again, from the first page.
 func (q *Redis) Adopt(ctx context.Context, cursor string, mine bool) ([]Entry, string, error) {
 	if !mine {
 		return q.strays(ctx)
@@ -90,8 +91,11 @@ func (q *Redis) adopt(ctx context.Context, consumer, start string) (entries []En
 		e, err := parseEntry(m, int(p.RetryCount))
 		entries, faults = append(entries, e), append(faults, err)
 	}
-	faults = append(faults, q.stand(ctx, entries))
-	return entries, cursor, errors.Join(faults...)
+	stood, err := q.standings(ctx, entries)
+	if err != nil {
+		return nil, "", err // without where it stands a task would begin anew
+	}
+	return entries, cursor, errors.Join(append(faults, stand(entries, stood))...)
 }
 
 // claim makes entries ours and reads them. Their counts stay what they were.
@@ -125,10 +129,10 @@ func (q *Redis) claim(ctx context.Context, pending []redis.XPendingExt) (map[str
 	return messages, nil
 }
 
-// stand reads where tasks stand.
-func (q *Redis) stand(ctx context.Context, entries []Entry) error {
+// standings reads where tasks stand, in the store's form.
+func (q *Redis) standings(ctx context.Context, entries []Entry) ([]any, error) {
 	if len(entries) == 0 {
-		return nil
+		return nil, nil
 	}
 	keys := make([]string, len(entries))
 	for i, e := range entries {
@@ -136,17 +140,22 @@ func (q *Redis) stand(ctx context.Context, entries []Entry) error {
 	}
 	values, err := q.db.MGet(ctx, keys...).Result()
 	if err != nil {
-		return fmt.Errorf("reading where tasks stand: %w", err)
+		return nil, fmt.Errorf("reading where tasks stand: %w", err)
 	}
+	return values, nil
+}
+
+// stand tells entries where their tasks stand.
+func stand(entries []Entry, values []any) error {
+	var faults []error
 	for i, value := range values {
 		var s standing
 		found, err := decode(value, &s)
 		if err != nil {
-			return fmt.Errorf("task %s: %w", entries[i].Task, err)
-		}
-		if found {
+			faults = append(faults, fmt.Errorf("task %s: %w", entries[i].Task, err))
+		} else if found {
 			entries[i].Standing = s.public()
 		}
 	}
-	return nil
+	return errors.Join(faults...)
 }

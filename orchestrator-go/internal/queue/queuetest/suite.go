@@ -34,6 +34,7 @@ func Run(t *testing.T, server *Server) {
 		"an attempt that a stop broke off is no attempt": unbegun,
 		"the next leader finds what has not ended":       adopts,
 		"the next leader finds what was read late":       strays,
+		"nothing is taken over without where it stands":  adoptsWhole,
 		"where a task stands outlasts its leader":        standings,
 		"a task is appended again, and counts on":        moves,
 		"recording again changes nothing":                recordAgain,

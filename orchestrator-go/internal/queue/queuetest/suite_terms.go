@@ -2,10 +2,14 @@ package queuetest
 
 import (
 	"errors"
+	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"dspyagent.io/orchestrator/internal/queue"
 )
@@ -132,6 +136,32 @@ func adopts(t *testing.T, open opener) {
 	}
 	if got := tasksOf(l.next(1000)); !slices.Equal(got, ids[1200:]) {
 		t.Errorf("read %d tasks, not the %d that nobody had read", len(got), 300)
+	}
+}
+
+// adoptsWhole loses the reply that says where a task stands. It would be run again, although it waits for its children.
+func adoptsWhole(t *testing.T, open opener) {
+	q := open(longLease)
+	lost := atomic.Bool{}
+	other := open(longLease, func(c *consumer) {
+		c.hooks = append(c.hooks, afterwards(func(cmd redis.Cmder, err error) error {
+			if cmd.Name() == "mget" && !lost.Swap(true) {
+				return io.ErrUnexpectedEOF
+			}
+			return err
+		}))
+	})
+	ids := submit(t, q, noop())
+	l := lead(t, q)
+	l.begin(l.one())
+	l.record(queue.Change{Task: ids[0], Standing: &queue.Standing{State: queue.Waiting, Own: &queue.Outcome{State: queue.Succeeded}}})
+	l.resign()
+	l = lead(t, other)
+	if entries, _, err := l.Adopt(t.Context(), "", true); err == nil || len(entries) > 0 {
+		t.Errorf("adopted %+v, %v", entries, err)
+	}
+	if entries := l.adopt(); len(entries) != 1 || entries[0].Standing == nil {
+		t.Errorf("adopted %+v", entries)
 	}
 }
 
