@@ -1,16 +1,13 @@
 package slurm
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -211,120 +208,4 @@ func (r *rest) past(ctx context.Context, name string) ([]job, error) {
 		}
 	}
 	return jobs, nil
-}
-
-func (r *rest) path(version int, tail string) string {
-	if tail == "jobs" && version >= 39 {
-		tail = "jobs/"
-	}
-	return "/slurm/v0.0." + strconv.Itoa(version) + "/" + tail
-}
-
-// speaks finds out the newest version that both sides know, once.
-func (r *rest) speaks(ctx context.Context) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.version != 0 {
-		return r.version, nil
-	}
-	for version := newestVersion; version >= oldestVersion; version-- {
-		tail := "ping/"
-		if version < 39 {
-			tail = "ping"
-		}
-		err := r.call(ctx, http.MethodGet, r.path(version, tail), nil, nil)
-		var status *httpStatus
-		if errors.As(err, &status) && status.code == http.StatusNotFound {
-			continue
-		}
-		// slurmrestd knows the version even when slurmctld does not answer it.
-		if kindOf(err) == unreachable && err != nil && status == nil {
-			return 0, err
-		}
-		if kindOf(err) == denied {
-			return 0, err
-		}
-		r.version = version
-		return version, nil
-	}
-	return 0, &failure{
-		kind: denied, message: fmt.Sprintf("slurmrestd speaks no version from v0.0.%d to v0.0.%d", oldestVersion, newestVersion),
-	}
-}
-
-// httpStatus is an answer of which nothing but its status can be used.
-type httpStatus struct {
-	code int
-	body string
-}
-
-func (s *httpStatus) Error() string { return fmt.Sprintf("status %d: %.200q", s.code, s.body) }
-
-// call sends one request and reads the reply into out. Errors: *failure, or the context's.
-func (r *rest) call(ctx context.Context, method, path string, body []byte, out any) error {
-	bounded, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(bounded, method, r.base+path, bytes.NewReader(body))
-	if err != nil {
-		return &failure{message: "slurmrestd cannot be asked", cause: err}
-	}
-	if err := r.sign(req); err != nil {
-		return err
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := r.http.Do(req)
-	if err == nil {
-		var reply []byte
-		reply, err = io.ReadAll(io.LimitReader(resp.Body, maxReply))
-		if err = errors.Join(err, resp.Body.Close()); err == nil {
-			return interpret(resp.StatusCode, reply, out)
-		}
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return &failure{message: "slurmrestd does not answer", cause: err}
-}
-
-func (r *rest) sign(req *http.Request) error {
-	if r.user != "" {
-		req.Header.Set("X-SLURM-USER-NAME", r.user)
-	}
-	if r.token == "" {
-		return nil
-	}
-	token, err := os.ReadFile(r.token)
-	if err != nil {
-		return &failure{kind: denied, message: "the token for slurmrestd cannot be read", cause: err}
-	}
-	// `scontrol token` prints SLURM_JWT=…
-	req.Header.Set("X-SLURM-USER-TOKEN", strings.TrimPrefix(strings.TrimSpace(string(token)), "SLURM_JWT="))
-	return nil
-}
-
-// interpret reads a reply: its errors first, whose numbers say more than the status does.
-func interpret(status int, body []byte, out any) error {
-	var reply struct {
-		Errors []restError `json:"errors"`
-	}
-	err := json.Unmarshal(body, &reply)
-	for _, e := range reply.Errors {
-		if e.number() != 0 || e.text() != "" {
-			return &failure{kind: e.kind(), message: e.text(), cause: &httpStatus{status, string(body[:min(len(body), 400)])}}
-		}
-	}
-	switch {
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return &failure{kind: denied, message: "slurmrestd does not accept the token", cause: &httpStatus{status, string(body)}}
-	case status >= 300 || err != nil:
-		return &failure{message: "slurmrestd failed", cause: errors.Join(&httpStatus{status, string(body[:min(len(body), 400)])}, err)}
-	case out == nil:
-		return nil
-	}
-	if err := json.Unmarshal(body, out); err != nil {
-		return &failure{message: "slurmrestd's reply cannot be read", cause: err}
-	}
-	return nil
 }
