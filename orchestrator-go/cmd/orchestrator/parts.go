@@ -116,7 +116,8 @@ func newSlurm(c *config.Config, reg prometheus.Registerer, log *slog.Logger) (*s
 		return nil, nil
 	}
 	opt := slurm.Options{
-		URL: c.Slurm.API, User: c.Slurm.User, TokenFile: c.Slurm.TokenFile, Conf: c.Slurm.Conf, Spool: c.Slurm.Spool, Metrics: reg,
+		URL: c.Slurm.API, User: c.Slurm.User, TokenFile: c.Slurm.TokenFile, Conf: c.Slurm.Conf, Spool: c.Slurm.Spool,
+		SpoolMode: c.Slurm.Mode(), Metrics: reg,
 	}
 	if c.Slurm.API == "cli" {
 		opt.URL = ""

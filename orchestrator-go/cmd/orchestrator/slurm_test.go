@@ -49,7 +49,8 @@ func TestASlurmJobOutlastsItsOrchestrator(t *testing.T) {
 	p.launch(t)
 	open(t, gate)
 	done := p.await(t, id, "Succeeded")
-	if done.Attempts != 1 || done.Place != running.Place || done.Result == nil || done.Result.Stdout != "begun\na 'b' $HOME\n" {
+	if done.Attempts != 1 || done.Place != running.Place || done.Result == nil || done.Result.Stdout != "begun\na 'b' $HOME\n" ||
+		done.Result.Slurm == nil || fmt.Sprintf("slurm job %d", done.Result.Slurm.JobID) != done.Place {
 		t.Errorf("ended as %+v, %+v", done, done.Result)
 	}
 	cancelled := p.submit(t, `{"backend":"slurm","argv":["/bin/sleep","600"],"timeout_ms":600000}`)

@@ -6,7 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -35,6 +37,7 @@ type Slurm struct {
 	API             string // "cli", or slurmrestd's URL; empty for no such backend
 	User, TokenFile string
 	Conf, Spool     string
+	SpoolMode       string // octal
 	MaxJobs         int
 }
 
@@ -96,6 +99,7 @@ func (c *Config) defineSlurm(f *flag.FlagSet) {
 	f.StringVar(&c.Slurm.TokenFile, "slurm-token-file", "", "file with a JWT for slurmrestd")
 	f.StringVar(&c.Slurm.Conf, "slurm-conf", "", "slurm.conf for the commands")
 	f.StringVar(&c.Slurm.Spool, "slurm-spool", "", "folder that the nodes share with us, for output and standard input; empty for none")
+	f.StringVar(&c.Slurm.SpoolMode, "slurm-spool-mode", "0700", "of a task's folder there; 2770 or so where jobs run as another user")
 	f.IntVar(&c.Slurm.MaxJobs, "slurm-max-jobs", 1000, "tasks that may be in Slurm at once")
 }
 
@@ -148,6 +152,8 @@ func (c *Config) checkNumbers() error {
 		return fmt.Errorf("--max-queued is %d; want at least %d, the largest batch", c.MaxQueued, minQueued)
 	case c.Limiter != "vegas" && c.Limiter != "failsafe" && c.Limiter != "fixed":
 		return fmt.Errorf("--limiter is %q; want vegas, failsafe or fixed", c.Limiter)
+	case !octal(c.Slurm.SpoolMode):
+		return fmt.Errorf("--slurm-spool-mode is %q; want an octal mode such as 0700", c.Slurm.SpoolMode)
 	case c.Slurm.MaxJobs < 1 || c.Slurm.MaxJobs > 100_000:
 		return fmt.Errorf("--slurm-max-jobs is %d; want 1 to 100000", c.Slurm.MaxJobs)
 	}
@@ -169,6 +175,24 @@ func (c *Config) checkTimes() error {
 		return fmt.Errorf("--drain-timeout is %v; want 0s or more", c.DrainTimeout)
 	}
 	return nil
+}
+
+func octal(text string) bool {
+	mode, err := strconv.ParseUint(text, 8, 12)
+	return err == nil && mode&0o700 == 0o700
+}
+
+// Mode is SpoolMode as Go has it, which keeps the group's bit elsewhere than Unix.
+func (s Slurm) Mode() fs.FileMode {
+	bits, err := strconv.ParseUint(s.SpoolMode, 8, 12)
+	if err != nil {
+		return 0o700 // check has refused it
+	}
+	mode := fs.FileMode(bits) & fs.ModePerm
+	if bits&0o2000 != 0 {
+		mode |= fs.ModeSetgid
+	}
+	return mode
 }
 
 func list(text string) []string {

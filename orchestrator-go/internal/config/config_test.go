@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,6 +63,7 @@ func TestErrorsNameTheSetting(t *testing.T) {
 		{arguments(t, "--token-file", ""), nil, "--kubernetes-audiences"},
 		{arguments(t, "--limiter", "magic"), nil, "--limiter"},
 		{arguments(t, "--slurm-max-jobs", "0"), nil, "--slurm-max-jobs"},
+		{arguments(t, "--slurm-spool-mode", "rwx"), nil, "--slurm-spool-mode"},
 		{arguments(t), map[string]string{"ORCHESTRATOR_WORKERS": "many"}, "$ORCHESTRATOR_WORKERS"},
 		{arguments(t, "serve"), nil, "serve"},
 	} {
@@ -76,5 +78,12 @@ func TestHelp(t *testing.T) {
 	_, err := config.Parse([]string{"--help"}, func(string) string { return "" }, &out)
 	if !errors.Is(err, flag.ErrHelp) || !strings.Contains(out.String(), "$ORCHESTRATOR_REDDB_TOKEN_FILE") {
 		t.Errorf("%v: %s", err, out.String())
+	}
+}
+
+func TestTheSpoolsModeKeepsTheGroupsBit(t *testing.T) {
+	c, err := parse(arguments(t, "--slurm-spool-mode", "2770"), nil)
+	if err != nil || c.Slurm.Mode() != fs.ModeSetgid|0o770 {
+		t.Errorf("%v, %v", c.Slurm.Mode(), err)
 	}
 }

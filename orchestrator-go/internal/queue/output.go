@@ -35,7 +35,7 @@ type standing struct {
 // apart is an outcome with a large result replaced by the name of its place.
 func apart(out Outcome) ended {
 	name := out.output
-	if r := out.Result; name == "" && r != nil && len(r.Stdout)+len(r.Stderr) > inlineBytes {
+	if r := out.Result; name == "" && r != nil && r.size() > inlineBytes {
 		name = rand.Text()[:8]
 	}
 	if name != "" {

@@ -146,6 +146,8 @@ type Result struct {
 	StderrTruncated bool     `json:"stderr_truncated"`
 	Usage           Usage    `json:"usage"`
 	Isolation       []string `json:"isolation"`
+
+	Slurm *SlurmJob `json:"slurm,omitempty" doc:"Of a task on Slurm."`
 }
 
 // Fault says why a task has no result: a stable code and a sentence that is safe to show.

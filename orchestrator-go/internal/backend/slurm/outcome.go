@@ -69,8 +69,9 @@ func (f *follower) result(worst job) (*queue.Result, error) {
 }
 
 // show tells of the job itself.
-func (f *follower) show(_ *queue.Result, j job) {
+func (f *follower) show(r *queue.Result, j job) {
 	s := f.describe(j)
+	r.Slurm = s
 	f.b.log.Info("a job ended", "task", f.p.task.ID, "job", s.JobID, "state", s.State, "nodes", s.Nodes, "restarts", s.Restarts)
 }
 
