@@ -16,7 +16,7 @@ from tests.e2e.kube import Kube
 from tests.e2e.portforward import PortForwardError, port_forward, secret_value
 
 SERVICE, PORT = "service/dspy-agent-orchestrator", 9097
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 ENDED = {"Succeeded", "Failed", "Cancelled", "Dead"}
 # What a client meets while a pod dies, and before the next one listens.
 BROKEN = (httpx.TransportError, PortForwardError)

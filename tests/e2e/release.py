@@ -25,19 +25,21 @@ def kill(release: Kube, component: str) -> None:
 
 
 def crash(release: Kube, component: str) -> None:
-    """Kill the process of one pod of a component, as a crash does it: with no signal before, and its files stay.
+    """Let one pod of a component crash; see crash_pod."""
+    crash_pod(release, release.list("pods", f"app.kubernetes.io/component={component}")[0])
 
+
+def crash_pod(release: Kube, pod: Manifest) -> None:
+    """Kill the process of a pod, as a crash does it: with no signal before, and its files stay.
+
+    The kubelet starts it again: at once after its first crash, and later each time that it happens to the same pod.
     Where it is not to be found on this machine its pod is deleted, which is the nearest thing.
     """
-    pod = release.list("pods", f"app.kubernetes.io/component={component}")[0]
     process = first_process(pod)
     if process is None:
         release.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
         return
-    before = pod["status"]["containerStatuses"][0]["restartCount"]
     os.kill(process, signal.SIGKILL)
-    again = f"--for=jsonpath={{.status.containerStatuses[0].restartCount}}={before + 1}"
-    release.run("wait", f"pod/{pod['metadata']['name']}", again, "--timeout=60s", timeout=70)
 
 
 def first_process(pod: Manifest) -> int | None:

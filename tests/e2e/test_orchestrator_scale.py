@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ import pytest
 from tests.e2e.kube import Kube
 from tests.e2e.marks import in_cluster
 from tests.e2e.orchestrator import Orchestrator, Patience, accepted, orchestrator_of, record
-from tests.e2e.release import crash, workload
+from tests.e2e.release import crash, crash_pod, recovered, workload
 
 pytestmark = in_cluster(300)
 
@@ -89,6 +90,33 @@ def test_ten_thousand_tasks_end_once_each_whatever_is_killed(
             crash(release, component)
         assert_all_succeeded(orchestrator, scope, ids, early)
         assert_effects(release, {task["id"]: task for task in orchestrator.list(parent=scope)}, ids, scope)
+
+
+def test_another_replica_leads_soon_after_the_leaders_death(release: Kube) -> None:
+    deployment = workload(release, "deployment", "orchestrator")
+    release.run("scale", deployment, "--replicas=2")
+    recovered(release, "orchestrator", "deployment")
+    try:
+        with orchestrator_of(release) as orchestrator:
+            before = leader(orchestrator)
+            pods = release.list("pods", "app.kubernetes.io/component=orchestrator")
+            (pod,) = (pod for pod in pods if before["name"].startswith(pod["metadata"]["name"]))
+            died = datetime.now(UTC)
+            crash_pod(release, pod)
+            patience = Patience("who leads")
+            while (after := leader(orchestrator))["name"] == before["name"]:
+                patience.use(f"{after} does")
+            assert orchestrator.ended(orchestrator.submit(argv=["true"]))["state"] == "Succeeded"
+    finally:
+        release.run("scale", deployment, "--replicas=1")
+        recovered(release, "orchestrator", "deployment")
+    print(f"another led after {datetime.fromisoformat(after['since']) - died}")
+
+
+def leader(orchestrator: Orchestrator) -> dict[str, Any]:
+    """Who leads, by what the leader said last."""
+    found: dict[str, Any] = record(orchestrator.get("/v1/queue"))["leader"]
+    return found
 
 
 def assert_all_succeeded(
