@@ -17,8 +17,9 @@ import (
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
-// firstLimit is where an adaptive limit begins.
-const firstLimit = 32
+// firstLimit is where an adaptive limit begins. What is begun and recorded at once shares the store's round trips and
+// syncs, so that a low one costs throughput; runners with fewer places let the rest wait.
+const firstLimit = 64
 
 // cluster is the client of the cluster that we run in; nil where no setting needs one.
 func cluster(c *config.Config, log *slog.Logger) (kube.Client, error) {
