@@ -21,6 +21,7 @@ import (
 type settings struct {
 	orchestrator, reddb, runner, redis string
 	parts                              []string
+	side                               string
 	tasks, commands, rounds            int
 	rate, kills                        int
 	paced                              time.Duration
@@ -65,6 +66,7 @@ func parse() settings {
 	flag.StringVar(&s.runner, "env-runner-bin", "../../dist/bin/env-runner", "its runner")
 	flag.StringVar(&s.redis, "redis-bin", "redis-server", "asynq's store, and the orchestrator's second one")
 	flag.StringVar(&only, "only", strings.Join(allParts, ","), "parts to run")
+	flag.StringVar(&s.side, "side", "", "part of the names of the sides to run; empty: all")
 	flag.IntVar(&s.tasks, "tasks", 20_000, "no-op tasks sent at once")
 	flag.IntVar(&s.commands, "commands", 2_000, "/bin/true tasks sent at once")
 	flag.IntVar(&s.rounds, "rounds", 5, "runs of each side, interleaved")
@@ -94,14 +96,13 @@ func run(ctx context.Context, s settings) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	sides := sides()
+	sides := slices.DeleteFunc(sides(), func(x *side) bool {
+		return !strings.Contains(x.name, s.side) || !slices.ContainsFunc(x.parts, s.does)
+	})
 	var shares shares
 	var ours, theirs recoveries
 	for round := range s.rounds {
 		for _, side := range sides {
-			if !slices.ContainsFunc(side.parts, s.does) {
-				continue
-			}
 			m, err := side.round(ctx, s)
 			if err != nil {
 				return fmt.Errorf("%s: %w", side.name, err)

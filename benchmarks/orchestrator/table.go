@@ -48,7 +48,7 @@ func printSides(s settings, sides []*side) {
 		})
 	}
 	if s.does(commands) {
-		printTable(fmt.Sprintf("%d × `/bin/true` sent at once", s.commands), sides[:1], []column{
+		printTable(fmt.Sprintf("%d × `/bin/true` sent at once", s.commands), sides[:min(1, len(sides))], []column{
 			{"tasks/s", "%.0f", func(m measurement) float64 { return m.commandRate }},
 			{"sent → ended, p50", "%.0f ms", func(m measurement) float64 { return m.commandP50 }},
 			{"p99", "%.0f ms", func(m measurement) float64 { return m.commandP99 }},
@@ -57,6 +57,9 @@ func printSides(s settings, sides []*side) {
 }
 
 func printTable(title string, sides []*side, columns []column) {
+	if len(sides) == 0 {
+		return
+	}
 	head, line := "| side | errors |", "|---|---|"
 	for _, c := range columns {
 		head, line = head+" "+c.head+" |", line+"---|"
