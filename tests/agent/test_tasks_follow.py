@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import subprocess
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from dspy_agent.cli.tasks_follow import exit_code
+from dspy_agent.cli.tasks_follow import exit_code, follow
 from dspy_agent.cli.tasks_view import plain, story, table
 from dspy_agent.clients import orchestrator as client
-from dspy_agent.clients.orchestrator import Orchestrator, server_sent
+from dspy_agent.clients.orchestrator import Orchestrator, TaskEvent, server_sent
 from dspy_agent.errors import UsageError
 
 from tests.agent.conftest import write_files
@@ -38,16 +39,33 @@ print(json.dumps({secret}))
 """
 
 
+class Clock:
+    """In place of module time: stands still but for what is said to have passed."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 class Player(BaseHTTPRequestHandler):
     """Answers each request with the next of `acts`: a status, and what a stream or a body says."""
 
+    content_type: ClassVar[str] = "text/event-stream"
+    clock: ClassVar[Clock] = Clock()
+    takes_seconds: ClassVar[float] = 0.0
     acts: ClassVar[list[tuple[int, str]]] = []
     heard: ClassVar[list[tuple[str | None, str | None]]] = []
 
     def do_GET(self) -> None:
         self.heard.append((self.headers["Last-Event-ID"], self.headers["Authorization"]))
         status, text = self.acts.pop(0)
+        self.clock.sleep(self.takes_seconds)
         self.send_response(status)
+        self.send_header("Content-Type", self.content_type)
         self.end_headers()
         self.wfile.write(text.encode())
 
@@ -115,6 +133,33 @@ def test_who_stays_away_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
         list(tasks.events(ID))
 
 
+def test_a_quiet_task_is_followed_through_streams_that_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(client, "time", clock)
+    monkeypatch.setattr(Player, "clock", clock)
+    monkeypatch.setattr(Player, "takes_seconds", client.AWAY_SECONDS * 2 / 3)
+    quiet, busy = (200, ": following\n\n: \n\n"), (503, error("Busy"))
+    acts = (quiet, busy, quiet, quiet, busy, (200, event("end", "1", {"state": "Succeeded"})))
+    with playing(*acts) as server, Orchestrator(f"http://127.0.0.1:{server.server_port}", "t") as tasks:
+        assert [each.name for each in tasks.events(ID)] == ["end"]
+    with (
+        playing(quiet, busy, busy) as server,
+        Orchestrator(f"http://127.0.0.1:{server.server_port}", "t") as tasks,
+        pytest.raises(UsageError, match="does not answer"),
+    ):
+        list(tasks.events(ID))
+
+
+def test_what_is_no_stream_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Player, "content_type", "text/html")
+    with (
+        playing((200, "<html>")) as server,
+        Orchestrator(f"http://127.0.0.1:{server.server_port}", "t") as tasks,
+        pytest.raises(UsageError, match="is this the orchestrator"),
+    ):
+        list(tasks.events(ID))
+
+
 def test_events_in_pieces_and_with_carriage_returns() -> None:
     text = event("task", "1", {"a": "é"}).replace("\n", "\r\n").encode() + b": comment\n\ndata: {}\n\n"
     pieces = [text[i : i + 1] for i in range(len(text))]
@@ -122,7 +167,14 @@ def test_events_in_pieces_and_with_carriage_returns() -> None:
 
 
 def test_tail_shows_a_log_as_it_comes_and_not_twice(tmp_path: Path) -> None:
-    ended = {**TASK, "state": "Failed", "result": {"exit_code": 7, "stdout": "hello\n", "stderr": ""}}
+    result = {
+        "exit_code": 7,
+        "stdout": "hel",
+        "stdout_bytes": 6,
+        "stdout_truncated": True,
+        "stderr": "a warning\n",
+    }
+    ended = {**TASK, "state": "Failed", "result": result}
     acts = (
         event("task", "1", TASK),
         event("log", "2", {"offset": 0, "text": "hello\n"}),
@@ -144,8 +196,41 @@ def test_tail_shows_a_log_as_it_comes_and_not_twice(tmp_path: Path) -> None:
             timeout=30,
         )
     assert (done.returncode, done.stdout) == (7, "hello\n"), done.stderr
-    assert done.stderr == "Running\nFailed, exit code 7\n"
+    said = "Running\nFailed, exit code 7\na warning\n[stdout: 3 of 6 bytes were kept]\n"
+    assert done.stderr == said
     assert Player.heard == [(None, "Bearer the-token")]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_only_a_terminal_is_kept_from_orders(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile, harmless = "é\t\x1b]0;owned\x07\x9b2J\r\n", "é\t\\x1b]0;owned\\x07\\x9b2J\\r\n"
+    ended = {**TASK, "state": "Succeeded", "result": {"exit_code": 0, "stdout": hostile, "stderr": hostile}}
+    at_the_end = [TaskEvent("task", ended), TaskEvent("end", {"state": "Succeeded"})]
+    meanwhile = [TaskEvent("log", {"offset": 0, "text": hostile}), *at_the_end]
+    for events in (at_the_end, meanwhile):
+        follow(events, as_json=False)
+        plainly = capsys.readouterr()
+        assert plainly.out == hostile
+        assert hostile in plainly.err
+        with monkeypatch.context() as patched:
+            out, err = Terminal(), Terminal()
+            patched.setattr(sys, "stdout", out)
+            patched.setattr(sys, "stderr", err)
+            follow(events, as_json=False)
+        assert out.getvalue() == harmless
+        assert err.getvalue() == f"Succeeded, exit code 0\n{harmless}"
+
+
+def test_a_story_gives_a_terminal_no_orders() -> None:
+    result = {"exit_code": 0, "stdout": "a\tb\n\x1b[2Jc\n", "stderr": "\x9b2J"}
+    text = story({**TASK, "state": "Succeeded", "result": result})
+    assert text.endswith("== stdout\na\tb\n\\x1b[2Jc\n\n== stderr\n\\x9b2J")
 
 
 @pytest.mark.parametrize(

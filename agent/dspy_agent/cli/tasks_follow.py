@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
-from dspy_agent.cli.tasks_view import plain, state_line
+from dspy_agent.cli.tasks_view import plain, readable, state_line
 from dspy_agent.clients.orchestrator import TaskEvent
 
 # As `timeout` and `docker run` say that the command is not what failed.
@@ -29,13 +29,13 @@ def follow(events: Iterable[TaskEvent], *, as_json: bool) -> int:
         elif event.name == "log":
             wrote = True
             if not as_json:
-                print(event.data["text"], end="", flush=True)
+                _write(sys.stdout, event.data["text"])
         elif "state" not in event.data:
             print("The task has expired.", file=sys.stderr)
     if as_json:
         print(json.dumps(task))
-    elif not wrote:
-        _print_output(task)
+    else:
+        _print_output(task, wrote=wrote)
     return exit_code(task)
 
 
@@ -49,13 +49,19 @@ def exit_code(task: dict[str, Any]) -> int:
     return EXIT_NO_RESULT if code is None else int(code)
 
 
-def _print_output(task: dict[str, Any]) -> None:
-    """Of a backend that shows no log while the command runs."""
+def _print_output(task: dict[str, Any], *, wrote: bool) -> None:
+    """What no log showed while the command ran: that is its stdout alone, where the backend has one."""
     result = task.get("result") or {}
-    sys.stdout.write(result.get("stdout", ""))
-    sys.stdout.flush()
-    sys.stderr.write(result.get("stderr", ""))
+    if not wrote:
+        _write(sys.stdout, result.get("stdout", ""))
+    _write(sys.stderr, result.get("stderr", ""))
     for name in ("stdout", "stderr"):
         if result.get(f"{name}_truncated"):
             kept, total = len(result[name].encode()), result[f"{name}_bytes"]
             print(plain(f"[{name}: {kept} of {total} bytes were kept]"), file=sys.stderr)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """As it is, but to a terminal."""
+    stream.write(readable(text) if stream.isatty() else text)
+    stream.flush()

@@ -58,7 +58,7 @@ def story(task: dict[str, Any]) -> str:
     result = task.get("result") or {}
     for name in ("stdout", "stderr"):
         if result.get(name):
-            lines.append(f"\n== {name}\n{result[name].rstrip()}")
+            lines.append(f"\n== {name}\n{readable(result[name].rstrip())}")
     return "\n".join(lines)
 
 
@@ -88,6 +88,11 @@ def command(task: dict[str, Any]) -> str:
 def plain(text: str) -> str:
     """Without line ends and what a terminal would take for orders."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def readable(output: str) -> str:
+    """A command's output, plain but for its line ends and tabs."""
+    return "".join(c if c in "\n\t" else plain(c) for c in output)
 
 
 def _row(task: dict[str, Any]) -> tuple[str, ...]:

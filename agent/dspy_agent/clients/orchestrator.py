@@ -16,11 +16,12 @@ from dspy_agent.errors import UsageError
 TIMEOUT_SECONDS = 30.0
 # The orchestrator sends a comment every 15 s: after three without one it is gone.
 SILENCE_SECONDS = 45.0
-# How long a stream may be away until following ends.
+# How long no stream may be had until following ends.
 AWAY_SECONDS = 60.0
 RETRY_SECONDS = 1.0
 LATER = (429, 503)
 PAGE = 500
+EVENT_STREAM = "text/event-stream"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Orchestrator:
         return self._json("POST", f"/v1/dead-letters/{quote(task_id, safe='')}/retry")
 
     def events(self, task_id: str) -> Iterator[TaskEvent]:
-        """Until the task's end. A stream that breaks off goes on after the last event that came."""
+        """Until the task's end. A stream that breaks off goes on after the last event that came, however long ago."""
         last_id, away_since = "", time.monotonic()
         while True:
             problem = "its stream ended"
@@ -91,12 +92,17 @@ class Orchestrator:
                     elif response.is_error:
                         response.read()
                         raise UsageError(_said(response))
+                    elif not response.headers.get("Content-Type", "").startswith(EVENT_STREAM):
+                        raise UsageError("The reply is no stream of events; is this the orchestrator?")
                     else:
-                        for name, event_id, data in server_sent(response.iter_bytes()):
-                            last_id, away_since = event_id, time.monotonic()
-                            yield TaskEvent(name, json.loads(data))
-                            if name == "end":
-                                return
+                        try:
+                            for name, event_id, data in server_sent(response.iter_bytes()):
+                                last_id = event_id
+                                yield TaskEvent(name, json.loads(data))
+                                if name == "end":
+                                    return
+                        finally:  # it was there until now, if only to say that nothing had happened
+                            away_since = time.monotonic()
             except httpx.HTTPError as error:
                 problem = repr(error)
             if time.monotonic() - away_since > AWAY_SECONDS:
@@ -104,7 +110,7 @@ class Orchestrator:
             time.sleep(RETRY_SECONDS)
 
     def _stream(self, task_id: str, last_id: str) -> Any:
-        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
+        headers = {"Accept": EVENT_STREAM, **({"Last-Event-ID": last_id} if last_id else {})}
         timeout = httpx.Timeout(TIMEOUT_SECONDS, read=SILENCE_SECONDS)
         return self._http.stream("GET", f"{_path(task_id)}/events", headers=headers, timeout=timeout)
 
