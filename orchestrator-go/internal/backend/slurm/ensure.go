@@ -210,14 +210,12 @@ func endOf(folder, name string) (job, bool) {
 }
 
 // A job that its task's timeout ended looks cancelled to Slurm; a file remembers whose doing it was.
-func timeoutFile(p plan, id int64) string {
-	return filepath.Join(p.folder, strconv.FormatInt(id, 10)+".timeout")
-}
+func timeoutName(id int64) string { return strconv.FormatInt(id, 10) + ".timeout" }
 
 func ranOut(p plan, id int64) bool {
 	if p.folder == "" {
 		return false
 	}
-	_, err := os.Lstat(timeoutFile(p, id))
+	_, err := os.Lstat(filepath.Join(p.folder, timeoutName(id)))
 	return err == nil
 }

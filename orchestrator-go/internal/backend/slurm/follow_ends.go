@@ -3,7 +3,6 @@ package slurm
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -13,7 +12,7 @@ import (
 // runOut ends a job whose task has used up its time.
 func (f *follower) runOut(ctx context.Context) {
 	if f.p.folder != "" {
-		if err := os.WriteFile(timeoutFile(f.p, f.id), nil, 0o600); err != nil {
+		if err := leave(f.p.folder, timeoutName(f.id)); err != nil {
 			f.b.log.Warn("cannot note a timeout", "task", f.p.task.ID, "error", err)
 		}
 	}

@@ -81,10 +81,10 @@ func (b *Backend) plan(a backend.Attempt) (plan, error) {
 		}
 		p.stdout, p.stderr = files+".out", files+".err"
 		if spec.Stdin != "" {
-			p.stdin = filepath.Join(p.folder, "stdin")
+			p.stdin = filepath.Join(p.folder, stdinName)
 		}
 		if cwd == "" {
-			cwd = filepath.Join(p.folder, "work")
+			cwd = filepath.Join(p.folder, workName)
 		}
 	}
 	if cwd == "" {

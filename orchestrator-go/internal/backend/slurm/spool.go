@@ -17,50 +17,61 @@ import (
 const (
 	defaultOutputLimit = 64 << 10
 	tailChunk          = 64 << 10
-	takenName          = "taken" // says that a result was made of what is there
+	takenName          = "taken" // says that what is there is done with
+	workName           = "work"
+	stdinName          = "stdin"
 )
 
-// prepare makes a task's folder. new says that there was none, so that nobody has submitted the task before.
+// prepare makes a task's folder. fresh says that there was none, so that nobody has submitted the task before.
 func (b *Backend) prepare(p plan) (fresh bool, err error) {
 	err = os.Mkdir(p.folder, 0o700)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return false, err
 	}
 	fresh = err == nil
-	if err := b.open(p.folder); err != nil {
+	// The mode that was configured, whatever our umask is. The folder's name is ours, what is in it is the job's too.
+	if err := os.Chmod(p.folder, b.opt.SpoolMode); err != nil {
 		return false, err
 	}
-	if p.task.Spec.Cwd == "" {
-		work := filepath.Join(p.folder, "work")
-		if err := os.Mkdir(work, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return false, err
+	return fresh, inFolder(p.folder, func(root *os.Root) error {
+		if err := root.Remove(takenName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
-		if err := b.open(work); err != nil {
-			return false, err
+		if p.task.Spec.Cwd == "" {
+			if err := b.makeWork(root); err != nil {
+				return err
+			}
 		}
-	}
-	if p.task.Spec.Stdin == "" {
-		return fresh, nil
-	}
-	return fresh, b.writeStdin(p)
+		if p.task.Spec.Stdin == "" {
+			return nil
+		}
+		return b.writeStdin(root, p.task.Spec.Stdin)
+	})
 }
 
-// open gives a folder the mode that was configured, whatever our umask is.
-func (b *Backend) open(folder string) error { return os.Chmod(folder, b.opt.SpoolMode) }
+func (b *Backend) makeWork(root *os.Root) error {
+	if err := root.Mkdir(workName, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := root.Lstat(workName)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s in the task's folder is no directory", workName)
+	}
+	return root.Chmod(workName, b.opt.SpoolMode)
+}
 
-func (b *Backend) writeStdin(p plan) error {
-	path := p.stdin
-	if _, err := os.Stat(path); err == nil {
+func (b *Backend) writeStdin(root *os.Root, text string) error {
+	if _, err := root.Lstat(stdinName); err == nil {
 		return nil // a job may be reading it
 	}
-	unready := path + ".new"
-	if err := os.WriteFile(unready, []byte(p.task.Spec.Stdin), 0o600); err != nil {
+	const unready = stdinName + ".new"
+	if err := create(root, unready, text, b.opt.SpoolMode.Perm()&0o666); err != nil {
 		return err
 	}
-	if err := os.Chmod(unready, b.opt.SpoolMode.Perm()&0o666); err != nil {
-		return err
-	}
-	return os.Rename(unready, path)
+	return root.Rename(unready, stdinName)
 }
 
 // endFile is what the wrapper wrote of a command's end.
@@ -150,9 +161,35 @@ func openRegular(path string) (*os.File, error) {
 	return f, nil
 }
 
-// take marks a task's folder as one whose result was made, from when on it is kept for a while only.
-func take(folder string) error {
-	return os.WriteFile(filepath.Join(folder, takenName), nil, 0o600)
+// take marks a task's folder as done with, from when on it is kept for a while only.
+func take(folder string) error { return leave(folder, takenName) }
+
+// leave puts an empty file into a task's folder.
+func leave(folder, name string) error {
+	return inFolder(folder, func(root *os.Root) error { return create(root, name, "", 0o600) })
+}
+
+// inFolder does something in a task's folder from which no link leads out: its job can put there what it likes.
+func inFolder(folder string, do func(*os.Root) error) error {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(root), root.Close())
+}
+
+// create writes a new file in the place of whatever has its name; what is no file, such as a link or a pipe, is neither
+// followed nor waited for.
+func create(root *os.Root, name, text string, mode fs.FileMode) error {
+	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|noFollow, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Chmod(mode), f.Close())
 }
 
 // Sweep removes the folders of tasks whose results were taken longer ago than KeepOutput.

@@ -1,11 +1,14 @@
 package slurm
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
+	"dspyagent.io/orchestrator/internal/backend"
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
@@ -50,6 +53,66 @@ func TestLinksAreNotFollowed(t *testing.T) {
 	}
 	if _, _, err := readFrom(filepath.Join(folder, "17.out"), 0); err == nil {
 		t.Error("the link was followed")
+	}
+}
+
+// Nor is anything written through a link, and nobody is waited for at a pipe.
+func TestNothingIsWrittenThroughLinks(t *testing.T) {
+	victim := filepath.Join(t.TempDir(), "victim")
+	if err := os.WriteFile(victim, []byte("ours"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := made(t, Options{Spool: t.TempDir(), SpoolMode: 0o777}, nil)
+	p, err := b.plan(backend.Attempt{Task: taskOf(queue.Spec{Argv: sh("cat"), Stdin: "input"})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(p.folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"stdin.new", timeoutName(17)} {
+		if err := os.Symlink(victim, filepath.Join(p.folder, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Mkfifo(filepath.Join(p.folder, takenName), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := take(p.folder); err != nil {
+		t.Error(err)
+	}
+	if err := leave(p.folder, timeoutName(17)); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.prepare(p); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(p.stdin); err != nil || string(text) != "input" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if text, err := os.ReadFile(victim); err != nil || string(text) != "ours" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if info, err := os.Stat(victim); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+func TestWorkIsNoLink(t *testing.T) {
+	outside := t.TempDir()
+	b := made(t, Options{Spool: t.TempDir(), SpoolMode: 0o777}, nil)
+	p, err := b.plan(backend.Attempt{Task: taskOf(queue.Spec{Argv: sh("true")})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Chmod(outside, 0o700), os.Mkdir(p.folder, 0o700), os.Symlink(outside, filepath.Join(p.folder, workName))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.prepare(p); err == nil {
+		t.Error("the link was followed")
+	}
+	if info, err := os.Stat(outside); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }
 
