@@ -76,6 +76,11 @@ def writes_per_session(markdown: str) -> float | None:
     return round(sum(float(number) for number in own) + 2 * bindings, 2)
 
 
+def slurm(through: str, column: int) -> Callable[[str], float | None]:
+    """A median of a row of the table of benchmarks/orchestrator/slurm.py; columns count from 0."""
+    return first(rf"\| {through} \|(?:[^|]*\|){{{column}}} (-?[\d.]+) \(")
+
+
 SECTIONS = (
     Section(
         "env-runner",
@@ -122,6 +127,35 @@ SECTIONS = (
             ),
         ),
         folder=REPOSITORY / "benchmarks" / "orchestrator",
+    ),
+    Section(
+        "limits",
+        (("go", "run", ".", "-seeds", "2"),),
+        (
+            Goal(
+                "capacity halves: within 10 % of the best fixed limit after at most 10 s, % of runs: at least 90",
+                first(r"ours \(Vegas\), step down: [^(]*\((\d+) %\)"),
+                90,
+                at_least=True,
+            ),
+            Goal(
+                "capacity returns: the same",
+                first(r"ours \(Vegas\), step up: [^(]*\((\d+) %\)"),
+                90,
+                at_least=True,
+            ),
+        ),
+        folder=REPOSITORY / "benchmarks" / "orchestrator" / "limits",
+    ),
+    Section(
+        "slurm",
+        ((PYTHON, "-m", "benchmarks.orchestrator.slurm"),),
+        (
+            Goal("submission, over sbatch's own: at most 5 ms more", slurm("sbatch", 2), 5),
+            Goal("the same over slurmrestd", slurm("slurmrestd", 2), 5),
+            Goal("a job's end is seen after, p99: at most 250 ms", slurm("sbatch", 4), 250),
+            Goal("the same through slurmrestd", slurm("slurmrestd", 4), 250),
+        ),
     ),
     Section(
         "agent",
