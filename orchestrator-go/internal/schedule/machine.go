@@ -102,6 +102,7 @@ func (m *Machine) admit(now time.Time, e queue.Entry) {
 	t := m.newTask(now, e)
 	if parent != nil && parent.phase < ending {
 		parent.adopt(t)
+		m.show(parent)
 		t.deadline = earlier(t.deadline, parent.deadline)
 	}
 	if e.Meta.Parent != "" && !m.adoptable(parent) {
@@ -138,6 +139,13 @@ func (m *Machine) again(t *task, e queue.Entry) {
 	m.settled = append(m.settled, t.entry.ID)
 	e.Begun = t.entry.Begun
 	t.entry = e
+}
+
+// show has a task's standing recorded, so that its children's number shows; not while there are more to come.
+func (m *Machine) show(t *task) {
+	if !m.adopting && t.phase != ending {
+		m.dirty[t] = struct{}{}
+	}
 }
 
 // adoptable says whether a task may have further children, or had them before its leader changed.
@@ -203,6 +211,7 @@ func (m *Machine) enqueue(now time.Time, t *task) {
 
 // Adopted ends the time in which parents may follow their children.
 func (m *Machine) Adopted(now time.Time) {
+	m.Tick(now) // deadlines that passed while nobody led come before ends that nobody recorded
 	m.adopting = false
 	orphans := m.orphans
 	m.orphans = nil

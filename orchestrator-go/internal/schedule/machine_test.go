@@ -10,7 +10,8 @@ import (
 
 // world drives a machine as the dispatcher does, with a clock and a store of its own.
 type world struct {
-	t       *testing.T
+	t       reporter
+	onEnd   func(task string, out queue.Outcome) // as it is recorded; may be nil
 	machine *Machine
 	now     time.Time
 	term    queue.Term
@@ -21,9 +22,20 @@ type world struct {
 	running map[string]int             // attempt numbers, by task
 	stopped map[string]string          // codes, by task
 	order   []string                   // tasks, as they began
+	dies    bool                       // the leader, after
+	last    int                        // so many further transactions
 }
 
-func newWorld(t *testing.T) *world {
+// reporter is what a world needs of a test, be it one of package testing or of rapid.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func newWorld(t *testing.T) *world { return newWorldOf(t) }
+
+func newWorldOf(t reporter) *world {
 	w := &world{
 		t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), log: map[string]queue.Entry{}, ends: map[string]queue.Outcome{},
 		stands: map[string]*queue.Standing{}, running: map[string]int{}, stopped: map[string]string{},
@@ -35,6 +47,7 @@ func newWorld(t *testing.T) *world {
 
 // lead begins a term without anything in it.
 func (w *world) lead() {
+	w.dies = false
 	w.term.Epoch++
 	w.running, w.stopped = map[string]int{}, map[string]string{}
 	w.machine = New(Options{
@@ -121,10 +134,14 @@ func (w *world) settle() {
 		w.stopped[s.Task] = s.Why
 	}
 	for {
-		changes := w.machine.Drain(w.now, 3)
+		if w.dies && w.last == 0 {
+			return
+		}
+		changes := w.machine.Drain(w.now, 1)
 		if len(changes) == 0 {
 			return
 		}
+		w.last--
 		for _, c := range changes {
 			w.apply(c)
 		}
@@ -138,6 +155,9 @@ func (w *world) apply(c queue.Change) {
 			w.t.Errorf("%s ended as %s, and again as %s", c.Task, before.State, c.Outcome.State)
 		}
 		w.ends[c.Task] = *c.Outcome
+		if w.onEnd != nil {
+			w.onEnd(c.Task, *c.Outcome)
+		}
 		delete(w.stands, c.Task)
 	}
 	if c.Standing != nil {

@@ -31,8 +31,8 @@ func (r *reason) outcome(result *queue.Result) *queue.Outcome {
 
 func (m *Machine) cancel(now time.Time, e queue.Entry) {
 	t := m.tasks[e.Task]
-	if t == nil || t.phase == ending {
-		m.settled = append(m.settled, e.ID) // it has ended meanwhile
+	if t == nil || t.phase == ending || t.reason == cancelled {
+		m.settled = append(m.settled, e.ID) // it has ended meanwhile, or another request is kept
 		return
 	}
 	// The request stays in the log until the task has ended: the next leader finds it there.
@@ -200,6 +200,7 @@ func (m *Machine) forget(now time.Time, t *task) {
 	if p := t.parent; p != nil {
 		delete(p.children, t)
 		p.counts.Open--
+		m.show(p)
 		m.endIfDone(p)
 	}
 	delete(m.dirty, t)

@@ -1,0 +1,379 @@
+package schedule
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"dspyagent.io/orchestrator/internal/queue"
+)
+
+// anything is a world to which anything may happen, and what must hold in it whatever does.
+type anything struct {
+	*world
+	metas     map[string]queue.Meta // of all tasks that were ever added
+	closed    map[string]bool       // scopes that were asked to close
+	cancelled map[string]bool       // tasks that were asked to end
+	ended     []string              // tasks, in order
+	late      map[string]bool       // tasks that were added after their parents' ends
+	tries     map[string]int        // attempts that were not broken off by a drain
+}
+
+func newAnything(t *rapid.T) *anything {
+	a := &anything{world: newWorldOf(t), metas: map[string]queue.Meta{}, closed: map[string]bool{}, cancelled: map[string]bool{}, late: map[string]bool{}, tries: map[string]int{}}
+	a.world.onEnd = a.check
+	return a
+}
+
+// check looks at an end when it is recorded.
+func (a *anything) check(id string, out queue.Outcome) {
+	meta, children := a.metas[id], queue.Children{}
+	for child, m := range a.metas {
+		if m.Parent != id || a.late[child] {
+			continue
+		}
+		switch end, ended := a.ends[child]; {
+		case !ended:
+			a.t.Fatalf("%s ended as %s before its child %s", id, out.State, child)
+		case end.State == queue.Succeeded:
+			children.Succeeded++
+		default:
+			children.Failed++
+		}
+	}
+	if out.Children != children {
+		a.t.Fatalf("%s ended with the children %+v, and had %+v", id, out.Children, children)
+	}
+	if at := meta.Deadline; out.State == queue.Succeeded && !at.IsZero() && out.FinishedAt.After(at) {
+		a.t.Fatalf("%s succeeded %v after its deadline", id, out.FinishedAt.Sub(at))
+	}
+	if out.State == queue.Dead && meta.Backend == "" && a.tries[id] < meta.MaxAttempts {
+		a.t.Fatalf("%s is dead after %d of %d attempts", id, a.tries[id], meta.MaxAttempts)
+	}
+	if out.Attempts > max(1, meta.MaxAttempts) {
+		a.t.Fatalf("%s ended after %d of %d attempts", id, out.Attempts, meta.MaxAttempts)
+	}
+	for i := 1; i < len(out.History); i++ {
+		if out.History[i].Token <= out.History[i-1].Token {
+			a.t.Fatalf("%s: the tokens of its attempts are %+v", id, out.History)
+		}
+	}
+	a.ended = append(a.ended, id)
+}
+
+// open are the tasks that have not ended, or of those only the ones that something holds of.
+func (a *anything) which(holds func(id string, m queue.Meta) bool) []string {
+	var ids []string
+	for _, id := range slices.Sorted(maps.Keys(a.metas)) {
+		if _, ended := a.ends[id]; !ended && holds(id, a.metas[id]) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func every(string, queue.Meta) bool { return true }
+
+func sometimes[T any](t *rapid.T, name string, g *rapid.Generator[T]) (value T) {
+	if rapid.IntRange(0, 4).Draw(t, name+"?") == 0 {
+		value = g.Draw(t, name)
+	}
+	return value
+}
+
+func seconds(from, to int) *rapid.Generator[time.Duration] {
+	return rapid.Map(rapid.IntRange(from, to), func(n int) time.Duration { return time.Duration(n) * time.Second })
+}
+
+// admit adds a task of any kind.
+func (a *anything) admit(t *rapid.T) {
+	id := fmt.Sprint("t", len(a.metas))
+	m := queue.Meta{
+		Class:  rapid.SampledFrom([]queue.Class{queue.Short, queue.Long}).Draw(t, "class"),
+		Tenant: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "tenant"), Priority: rapid.IntRange(-1, 1).Draw(t, "priority"),
+		MaxAttempts: rapid.IntRange(1, 3).Draw(t, "attempts"), Scope: rapid.IntRange(0, 3).Draw(t, "scope?") == 0,
+	}
+	if parents := a.which(func(id string, _ queue.Meta) bool { return !a.closed[id] }); len(parents) > 0 {
+		m.Parent = sometimes(t, "parent", rapid.SampledFrom(parents))
+	}
+	if m.Parent == "" && len(a.ended) > 0 { // it ended while the request for its child was on its way
+		m.Parent = sometimes(t, "late parent", rapid.SampledFrom(a.ended))
+		a.late[id] = m.Parent != ""
+	}
+	if m.Parent != "" {
+		m.Tenant = a.metas[m.Parent].Tenant
+	}
+	if d := sometimes(t, "deadline", seconds(1, 30)); d > 0 {
+		m.Deadline = a.now.Add(d)
+	}
+	if !m.Scope {
+		m.LimitKey = sometimes(t, "key", rapid.SampledFrom([]string{"k", "l"}))
+		m.LimitMax = rapid.IntRange(1, 2).Draw(t, "limit")
+		if d := sometimes(t, "delay", seconds(1, 30)); d > 0 {
+			m.NotBefore = a.now.Add(d)
+		}
+		m.Backend = sometimes(t, "backend", rapid.Just(queue.SlurmBackend))
+	}
+	m.BudgetMS = sometimes(t, "budget", seconds(1, 10)).Milliseconds()
+	a.metas[id] = m
+	a.add(id, func(e *queue.Entry) { e.Meta = m })
+}
+
+// pick begins attempts, where each lane has so much room.
+func (a *anything) pick(t *rapid.T) {
+	a.machine.Tick(a.now)
+	a.settle()
+	room := map[laneKey]int{}
+	begun := map[string]int{}
+	maps.Copy(begun, a.running)
+	picked := a.machine.Pick(rapid.IntRange(1, 8).Draw(t, "limit"), func(e queue.Entry) bool {
+		lane := keyOf(a.machine.tasks[e.Task])
+		if _, drawn := room[lane]; !drawn {
+			room[lane] = rapid.IntRange(0, 4).Draw(t, "room")
+		}
+		if room[lane] == 0 {
+			return false
+		}
+		room[lane]--
+		a.fair(e, lane, begun)
+		if a.cancelled[e.Task] {
+			a.t.Fatalf("%s begins although it was cancelled", e.Task)
+		}
+		begun[e.Task] = 0
+		a.withinKey(e, begun)
+		return true
+	})
+	answered := rapid.IntRange(0, 5).Draw(t, "answered") > 0
+	for _, e := range picked {
+		if !answered {
+			a.machine.NotBegun(a.now, e.Task)
+			continue
+		}
+		stored := a.log[e.ID]
+		stored.Begun = e.Begun + 1
+		a.log[e.ID] = stored
+		a.tries[e.Task]++
+		if number := a.machine.Begun(a.now, e.Task, a.term.Token); number > 0 {
+			a.machine.Placed(a.now, e.Task, "here")
+			a.running[e.Task] = number
+		}
+	}
+	a.settle()
+}
+
+// fair holds that the next attempt is one of a tenant of which the fewest run, and of its tasks the first.
+func (a *anything) fair(e queue.Entry, lane laneKey, begun map[string]int) {
+	running := map[string]int{}
+	for id := range begun {
+		if m := a.metas[id]; (laneKey{or(m.Backend, queue.RunnerBackend), m.Class}) == lane {
+			running[m.Tenant]++
+		}
+	}
+	for _, owner := range a.machine.lanes.byKey[lane].waiting {
+		if running[owner.name] < running[e.Meta.Tenant] {
+			a.t.Fatalf("%s began for %s, of whom %d run, while %s waits, of whom %d do", e.Task, e.Meta.Tenant, running[e.Meta.Tenant], owner.name, running[owner.name])
+		}
+		if owner.name != e.Meta.Tenant {
+			continue
+		}
+		for _, other := range owner.ready {
+			if other.entry.Meta.Priority > e.Meta.Priority {
+				a.t.Fatalf("%s began before %s, of a higher priority", e.Task, other.entry.Task)
+			}
+		}
+	}
+}
+
+// withinKey holds that no more run than the task that begins allows.
+func (a *anything) withinKey(e queue.Entry, begun map[string]int) {
+	n := 0
+	for id := range begun {
+		if m := a.metas[id]; m.LimitKey == e.Meta.LimitKey && m.Tenant == e.Meta.Tenant {
+			n++
+		}
+	}
+	if e.Meta.LimitKey != "" && n > e.Meta.LimitMax {
+		a.t.Fatalf("%s makes %d that run with the key %s, of %d", e.Task, n, e.Meta.LimitKey, e.Meta.LimitMax)
+	}
+}
+
+// counts holds that the machine's counters are what runs.
+func (a *anything) counts() {
+	lanes, keys := map[laneKey]int{}, map[string]int{}
+	for id := range a.running {
+		m := a.metas[id]
+		lanes[laneKey{or(m.Backend, queue.RunnerBackend), m.Class}]++
+		if m.LimitKey != "" {
+			keys[m.Tenant+"\x00"+m.LimitKey]++
+		}
+	}
+	for name, lane := range a.machine.lanes.byKey {
+		if lane.running != lanes[name] {
+			a.t.Fatalf("the lane %v counts %d, and %d run", name, lane.running, lanes[name])
+		}
+	}
+	for name, n := range keys {
+		if key := a.machine.keys[name]; key == nil || key.running != n {
+			a.t.Fatalf("the key %q counts %+v, and %d run", name, key, n)
+		}
+	}
+	if n := len(a.which(every)); a.machine.Len() != n {
+		a.t.Fatalf("the machine holds %d tasks of %d that have not ended", a.machine.Len(), n)
+	}
+}
+
+var verdicts = []Verdict{
+	{}, {}, {}, broken, broken, {Result: &queue.Result{Reason: "Completed"}}, {Result: &queue.Result{Reason: "NonZeroExit"}},
+	{Fault: &queue.Fault{Code: "CannotStart"}, Rejected: true},
+}
+
+// some does something to one of the ids, if there are any.
+func some(t *rapid.T, ids []string, what func(string)) {
+	if len(ids) > 0 {
+		what(rapid.SampledFrom(ids).Draw(t, "task"))
+	}
+}
+
+// steps are all that may happen.
+func (a *anything) steps() map[string]func(*rapid.T) {
+	end := func(t *rapid.T) {
+		some(t, slices.Sorted(maps.Keys(a.running)), func(id string) { a.end(id, rapid.SampledFrom(verdicts).Draw(t, "verdict")) })
+	}
+	return map[string]func(*rapid.T){
+		"": func(*rapid.T) {
+			if a.dies && a.last <= 0 {
+				a.takeover()
+			}
+			a.counts()
+		},
+		"die":   func(t *rapid.T) { a.dies, a.last = true, rapid.IntRange(0, 3).Draw(t, "transactions") },
+		"admit": a.admit, "admit too": a.admit, "pick": a.pick, "pick too": a.pick, "end": end, "end too": end,
+		"cancel": func(t *rapid.T) { some(t, a.which(every), func(id string) { a.cancelled[id] = true; a.cancel(id) }) },
+		"close": func(t *rapid.T) {
+			some(t, a.which(func(_ string, m queue.Meta) bool { return m.Scope }), func(id string) { a.closed[id] = true; a.close(id) })
+		},
+		"pass":     func(t *rapid.T) { a.pass(seconds(1, 10).Draw(t, "time")) },
+		"takeover": func(*rapid.T) { a.takeover() },
+		"hand over": func(*rapid.T) { // a drain broke attempts off
+			for _, e := range a.machine.Broken() {
+				stored := a.log[e.ID]
+				stored.Begun = e.Begun
+				a.log[e.ID] = stored
+				a.tries[e.Task]--
+			}
+			a.takeover()
+		},
+		"move": func(t *rapid.T) {
+			for _, c := range a.machine.Move(time.UnixMilli(1<<40), rapid.IntRange(1, 3).Draw(t, "limit")) {
+				delete(a.log, c.Move.ID)
+				a.add(c.Task, func(e *queue.Entry) { e.Meta, e.Begun, e.Generation = c.Move.Meta, c.Move.Begun, c.Move.Generation })
+			}
+		},
+		"send again": func(t *rapid.T) { // with the same idempotency key
+			some(t, a.which(every), func(id string) {
+				a.add(id, func(e *queue.Entry) { e.Meta, e.Generation = a.metas[id], "loser" })
+			})
+		},
+	}
+}
+
+// comeToAnEnd lets everything run to its end, and nothing happen any more.
+func (a *anything) comeToAnEnd() {
+	if a.dies {
+		a.takeover()
+	}
+	for _, id := range a.which(func(id string, m queue.Meta) bool { return m.Scope && !a.closed[id] }) {
+		a.close(id)
+	}
+	for range 1000 {
+		if a.machine.Len() == 0 {
+			return
+		}
+		a.begin(10)
+		for _, id := range slices.Sorted(maps.Keys(a.running)) {
+			a.succeed(id)
+		}
+		a.pass(time.Second)
+	}
+	a.t.Fatalf("%v never end", a.which(every))
+}
+
+func TestWhateverHappensEveryTaskEndsOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := newAnything(t)
+		t.Repeat(a.steps())
+		a.comeToAnEnd()
+		a.empty()
+		if len(a.ends) != len(a.metas) {
+			t.Fatalf("%d of %d tasks ended", len(a.ends), len(a.metas))
+		}
+	})
+}
+
+// How tasks end does not depend on the order in which they run, nor on who leads.
+func TestEndsAreAFunctionOfTheTasks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		type plan struct {
+			meta   queue.Meta
+			faults int
+			last   Verdict
+		}
+		plans := map[string]plan{}
+		for i := range rapid.IntRange(1, 12).Draw(t, "tasks") {
+			p := plan{
+				meta: queue.Meta{
+					Class: queue.Short, Tenant: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "tenant"), MaxAttempts: 100,
+					LimitKey: sometimes(t, "key", rapid.Just("k")), Priority: rapid.IntRange(-1, 1).Draw(t, "priority"),
+				},
+				faults: rapid.IntRange(0, 2).Draw(t, "faults"), last: rapid.SampledFrom(verdicts[5:]).Draw(t, "last"),
+			}
+			if i > 0 {
+				p.meta.Parent = sometimes(t, "parent", rapid.Map(rapid.IntRange(0, i-1), func(n int) string { return fmt.Sprint("t", n) }))
+			}
+			if p.meta.Parent != "" {
+				parent := plans[p.meta.Parent]
+				parent.last = Verdict{} // one that fails ends its children, when they are depends on the order
+				plans[p.meta.Parent] = parent
+			}
+			plans[fmt.Sprint("t", i)] = p
+		}
+		run := func(name string) map[string]queue.State {
+			w := newWorldOf(t)
+			for i := range len(plans) {
+				w.add(fmt.Sprint("t", i), func(e *queue.Entry) { e.Meta = plans[e.Task].meta })
+			}
+			failed := map[string]int{}
+			for step := 0; len(w.ends) < len(plans); step++ {
+				if step > 2000 {
+					t.Fatalf("only %d of %d ended", len(w.ends), len(plans))
+				}
+				w.begin(rapid.IntRange(1, 3).Draw(t, name))
+				if ids := slices.Sorted(maps.Keys(w.running)); len(ids) > 0 {
+					id := rapid.SampledFrom(ids).Draw(t, name)
+					if failed[id]++; failed[id] <= plans[id].faults {
+						w.end(id, broken)
+					} else {
+						w.end(id, plans[id].last)
+					}
+				}
+				if step < 50 && rapid.IntRange(0, 9).Draw(t, name) == 0 {
+					w.takeover()
+				}
+				w.pass(time.Second)
+			}
+			w.empty()
+			states := map[string]queue.State{}
+			for id, out := range w.ends {
+				states[id] = out.State
+			}
+			return states
+		}
+		if one, other := run("one order"), run("another order"); !maps.Equal(one, other) {
+			t.Fatalf("they ended as %v, and as %v", one, other)
+		}
+	})
+}
