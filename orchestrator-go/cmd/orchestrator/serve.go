@@ -90,6 +90,8 @@ func connect(c *config.Config) (*redis.Client, error) {
 	opt.DisableIdentity = true
 	// Every caller here tries again by itself; more tries below it would only hide how long the store is away.
 	opt.DialerRetries = 1
+	// Sent again unasked, a read of the log would have the store give out what follows, and the lost reply be nobody's.
+	opt.MaxRetries = -1
 	// Without it the deadlines given here would end waiting for a connection, but no exchange on one.
 	opt.ContextTimeoutEnabled = true
 	return redis.NewClient(opt), nil

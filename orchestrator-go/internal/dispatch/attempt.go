@@ -34,6 +34,19 @@ func (a *attempt) ignore() {
 	}
 }
 
+// carryAll carries an attempt, then others that begin later: the stack has grown to what they need. So many wait for
+// others as have run at once at most.
+func (r *reign) carryAll(a *attempt) {
+	for {
+		r.carry(a)
+		select {
+		case a = <-r.idle:
+		case <-r.taking.Done():
+			return
+		}
+	}
+}
+
 // carry runs an attempt to its end.
 func (r *reign) carry(a *attempt) {
 	defer close(a.done)

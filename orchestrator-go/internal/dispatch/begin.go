@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"dspyagent.io/orchestrator/internal/backend"
@@ -65,8 +66,11 @@ func (r *reign) pick() []*attempt {
 
 // acquire takes the room for an attempt; nil when there is none.
 func (r *reign) acquire(e queue.Entry) *attempt {
-	a := &attempt{entry: e, cost: int64(e.Bytes) + e.Meta.OutputBytes}
-	if r.bytes > 0 && r.bytes+a.cost > r.opt.MaxBytes {
+	a := &attempt{entry: e}
+	if !r.resumes(e.Meta.Backend) { // such an attempt waits for long, and reads its output at the end
+		a.cost = int64(e.Bytes) + e.Meta.OutputBytes
+	}
+	if a.cost > 0 && r.bytes > 0 && r.bytes+a.cost > r.opt.MaxBytes {
 		return nil
 	}
 	place := r.places[or(e.Meta.Backend)]
@@ -85,6 +89,8 @@ func (r *reign) acquire(e queue.Entry) *attempt {
 	return a
 }
 
+var errSlow = errors.New("the lease may have run out meanwhile")
+
 // launch counts attempts in the store and starts them.
 func (r *reign) launch(picked []*attempt) {
 	entries := make([]queue.Entry, len(picked))
@@ -92,6 +98,9 @@ func (r *reign) launch(picked []*attempt) {
 		entries[i] = a.entry
 	}
 	tasks, err := r.store.Begin(r.ruling, entries)
+	if err == nil && !r.leads(time.Now()) {
+		err = errSlow
+	}
 	if err != nil {
 		r.log.Error("cannot begin attempts; trying again", "tasks", len(picked), "error", err)
 		r.change(func(m *schedule.Machine) {
@@ -133,7 +142,11 @@ func (r *reign) start(m *schedule.Machine, a *attempt, task *queue.Task) {
 	if r.taking.Err() != nil {
 		a.cancel(backend.ErrDetached) // it was begun in the moment of the halt
 	}
-	r.running.Go(func() { r.carry(a) })
+	select {
+	case r.idle <- a:
+	default:
+		r.running.Go(func() { r.carryAll(a) })
+	}
 }
 
 // giveBack frees an attempt's room without a word on how it went; the lock is held.

@@ -9,7 +9,8 @@ import (
 
 const (
 	readLimit  = 1000
-	straysEach = time.Second // between two looks for what former leaders were given
+	atOnce     = time.Duration(-1) // as the time that a read waits
+	straysEach = time.Second       // between two looks for what former leaders were given
 )
 
 // intake takes over what there is, then reads what is new.
@@ -19,6 +20,12 @@ func (r *reign) intake() {
 	if !all {
 		return
 	}
+	// What nobody has read yet may hold parents, too, of which the entries were appended again.
+	read, all := r.readAll()
+	if !all {
+		return
+	}
+	count += read
 	r.change(func(m *schedule.Machine) { m.Adopted(time.Now()) })
 	r.log.Info("took the queue over", "tasks", count, "seconds", time.Since(begun).Seconds())
 	for last := time.Now(); r.taking.Err() == nil; {
@@ -26,6 +33,26 @@ func (r *reign) intake() {
 		if time.Since(last) >= straysEach {
 			last = time.Now()
 			r.adoptStrays()
+		}
+	}
+}
+
+// readAll reads what is in the log by now, and counts it; it reports false when the term ended first.
+func (r *reign) readAll() (count int, all bool) {
+	for {
+		entries, err := r.store.Next(r.taking, readLimit, atOnce)
+		if r.taking.Err() != nil {
+			return count, false
+		}
+		r.admit(entries)
+		count += len(entries)
+		switch {
+		case err != nil && len(entries) == 0:
+			r.log.Error("cannot read the log", "error", err)
+			pause(r.taking, storePause)
+			r.adoptAll() // what the store gave us unheard is not given again
+		case len(entries) < readLimit:
+			return count, true
 		}
 	}
 }

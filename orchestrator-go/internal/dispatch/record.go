@@ -30,7 +30,7 @@ func (r *reign) recordLoop() {
 		case <-r.record:
 		case <-move.C:
 			r.move()
-		case <-r.ruling.Done():
+		case <-r.recording.Done():
 			for r.recordSome() {
 			}
 			return
@@ -75,7 +75,7 @@ func (r *reign) insist(changes []queue.Change) bool {
 		case errors.Is(err, queue.ErrFenced):
 			r.fenced(err)
 			return false
-		case r.ruling.Err() != nil && last.IsZero():
+		case r.recording.Err() != nil && last.IsZero():
 			last = time.Now().Add(lastPatience)
 		case !last.IsZero() && time.Now().After(last):
 			r.log.Error("gave up recording; the tasks run again", "tasks", len(changes), "error", err)

@@ -34,13 +34,16 @@ type reign struct {
 	end       context.CancelCauseFunc
 	taking    context.Context // until no attempt begins any more
 	halt      context.CancelFunc
+	recording context.Context // until all that is to be recorded has happened
+	finish    context.CancelFunc
 	running   sync.WaitGroup // attempts
+	idle      chan *attempt  // to those who have carried one and could carry another
 	keptUntil atomic.Int64   // when the lease may have run out, in Unix nanoseconds
 }
 
 func newReign(d *Dispatcher, term queue.Term, since time.Time) *reign {
 	r := &reign{
-		Dispatcher: d, term: term, since: since, attempts: map[string]*attempt{},
+		Dispatcher: d, term: term, since: since, attempts: map[string]*attempt{}, idle: make(chan *attempt),
 		work: make(chan struct{}, 1), record: make(chan struct{}, 1),
 		machine: schedule.New(schedule.Options{
 			Backoff:      func(attempt int) time.Duration { return backoff(attempt, d.opt.BackoffBase, d.opt.BackoffMax) },
@@ -57,10 +60,11 @@ var errDrained = errors.New("everything is drained")
 func (r *reign) run(ctx context.Context) {
 	r.ruling, r.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.taking, r.halt = context.WithCancel(r.ruling)
-	var keeper, takers, recorder sync.WaitGroup
+	r.recording, r.finish = context.WithCancel(r.ruling)
+	var keeper, reader, beginner, recorder sync.WaitGroup
 	keeper.Go(r.keep)
-	takers.Go(r.intake)
-	takers.Go(r.begin)
+	reader.Go(r.intake)
+	beginner.Go(r.begin)
 	recorder.Go(r.recordLoop)
 	select {
 	case <-ctx.Done():
@@ -69,12 +73,14 @@ func (r *reign) run(ctx context.Context) {
 	}
 	r.halt()
 	r.detach()
-	takers.Wait() // an attempt that begins until then is detached at once
+	beginner.Wait() // an attempt that begins until then is detached at once
 	r.running.Wait()
+	r.finish()
+	recorder.Wait()
 	r.end(errDrained)
 	keeper.Wait()
-	recorder.Wait()
 	r.resign()
+	reader.Wait() // a read may wait for its time; what it is given then is a stray
 }
 
 // drain waits for the attempts that run, those aside that are found again. Others begin meanwhile: nobody else leads,

@@ -18,8 +18,16 @@ type fence struct {
 	read   []any  // the values that were asked for along with it
 }
 
+// exec ends the watching, with a transaction or, where there is nothing to do, without.
 func (f fence) exec(fill func(redis.Pipeliner) error) error {
-	cmds, err := f.conn.TxPipelined(f.ctx, fill)
+	pipe := f.conn.TxPipeline()
+	if err := fill(pipe); err != nil {
+		return err
+	}
+	if pipe.Len() == 0 {
+		return f.conn.Do(f.ctx, "UNWATCH").Err()
+	}
+	cmds, err := pipe.Exec(f.ctx)
 	return firstError(cmds, err)
 }
 

@@ -13,8 +13,8 @@ import (
 // adoptPage is how many entries are taken over at once.
 const adoptPage = 1000
 
-// Next returns up to limit new entries of the log, waiting up to block for the first; none within that time is an
-// empty result. Entries that come with an error are as good as any.
+// Next returns up to limit new entries of the log, waiting up to block for the first, or not at all where that is
+// negative; none within that time is an empty result. Entries that come with an error are as good as any.
 func (q *Redis) Next(ctx context.Context, limit int, block time.Duration) ([]Entry, error) {
 	streams, err := q.db.XReadGroup(ctx, &redis.XReadGroupArgs{
 		Group: group, Consumer: q.name, Streams: []string{q.logKey(), ">"}, Count: int64(limit), Block: block,

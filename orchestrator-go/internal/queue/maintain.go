@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,6 +10,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 )
+
+// moveGrace is more than the time between two looks for entries to append again.
+const moveGrace = time.Minute
 
 // consumerTTL is how long a consumer that holds nothing may be silent before it is forgotten.
 const consumerTTL = 10 * time.Minute
@@ -59,7 +63,8 @@ func (q *Redis) Trim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cut := older(settled, at(time.Now().Add(-q.opt.ResultTTL)))
+	// An entry is up to one result's time old when its task ends (see Change.Move), and is listed for another.
+	cut := older(settled, at(time.Now().Add(-2*q.opt.ResultTTL-moveGrace)))
 	if err := q.db.XTrimMinIDApprox(ctx, q.logKey(), cut, 0).Err(); err != nil {
 		return fmt.Errorf("trimming the queue: %w", err)
 	}
@@ -89,18 +94,25 @@ func (q *Redis) settledBefore(ctx context.Context) (string, error) {
 	return older(info.lastDelivered, pending.Lower), nil
 }
 
+// forgetConsumers drops those of processes that are gone. The leaders are watched: with a consumer goes what it holds,
+// and one that held nothing a moment ago may lead by now.
 func (q *Redis) forgetConsumers(ctx context.Context) error {
-	consumers, err := q.db.XInfoConsumers(ctx, q.logKey(), group).Result()
-	if err != nil {
-		return fmt.Errorf("listing consumers: %w", err)
-	}
-	for _, c := range consumers {
-		if c.Pending > 0 || c.Idle < consumerTTL {
-			continue
+	err := q.fenced(ctx, []string{q.epochKey()}, nil, func(f fence) error {
+		consumers, err := f.conn.XInfoConsumers(ctx, q.logKey(), group).Result()
+		if err != nil {
+			return fmt.Errorf("listing consumers: %w", err)
 		}
-		if err := q.db.XGroupDelConsumer(ctx, q.logKey(), group, c.Name).Err(); err != nil {
-			return fmt.Errorf("forgetting consumer %s: %w", c.Name, err)
-		}
+		return f.exec(func(p redis.Pipeliner) error {
+			for _, c := range consumers {
+				if c.Pending == 0 && c.Idle >= consumerTTL && c.Name != f.leader && c.Name != q.name {
+					p.XGroupDelConsumer(ctx, q.logKey(), group, c.Name)
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil && !errors.Is(err, redis.TxFailedErr) {
+		return fmt.Errorf("forgetting consumers: %w", err)
 	}
 	return nil
 }

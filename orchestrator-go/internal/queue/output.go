@@ -2,7 +2,8 @@ package queue
 
 import (
 	"context"
-	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -36,12 +37,21 @@ type standing struct {
 func apart(out Outcome) ended {
 	name := out.output
 	if r := out.Result; name == "" && r != nil && r.size() > inlineBytes {
-		name = rand.Text()[:8]
+		name = r.name()
 	}
 	if name != "" {
 		out.Result = nil
 	}
 	return ended{out, name}
+}
+
+// name is made of a result's content, so that storing it again is storing the same.
+func (r *Result) name() string {
+	sum := sha256.New()
+	for _, text := range []string{r.Stdout, "\x00", r.Stderr} {
+		sum.Write([]byte(text)) // a hash takes everything
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
 // whole is an outcome as it was stored: its result may still be apart.

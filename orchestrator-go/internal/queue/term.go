@@ -24,19 +24,22 @@ const leadTries = 3
 // times within the lease's duration. A term outlasts a lease that ran out as long as nobody else has led since.
 // Errors: ErrFenced when another process leads, or has led.
 func (q *Redis) Lead(ctx context.Context, term Term) (Term, error) {
+	var led Term
 	var err error
 	for range leadTries {
 		err = q.fenced(ctx, []string{q.epochKey(), q.leaderKey()}, nil, func(f fence) error {
 			if f.leader != "" && f.leader != q.name || term.Epoch != 0 && f.epoch != term.Epoch {
 				return ErrFenced
 			}
-			if term.Epoch == 0 {
-				term.Epoch = f.epoch + 1
+			// Of this try alone: another may have taken the number meanwhile, and be gone again.
+			led = term
+			if led.Epoch == 0 {
+				led.Epoch = f.epoch + 1
 			}
 			return f.exec(func(p redis.Pipeliner) error {
 				p.Set(ctx, q.leaderKey(), q.name, q.opt.Lease)
-				if term.Epoch != f.epoch {
-					p.Set(ctx, q.epochKey(), term.Epoch, 0)
+				if led.Epoch != f.epoch {
+					p.Set(ctx, q.epochKey(), led.Epoch, 0)
 				}
 				return nil
 			})
@@ -48,7 +51,7 @@ func (q *Redis) Lead(ctx context.Context, term Term) (Term, error) {
 	if err != nil {
 		return Term{}, fmt.Errorf("leading: %w", raced(err))
 	}
-	return term, nil
+	return led, nil
 }
 
 // Resign gives the lease up at once, so that nobody has to wait for its end. Of the entries in unbegun, only as many

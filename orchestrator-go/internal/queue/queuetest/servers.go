@@ -107,7 +107,7 @@ func (s *Server) Kill(t testing.TB) {
 
 // Client returns a new client of the store; the caller closes it.
 func (s *Server) Client() *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: s.Addr, Password: s.Token, Protocol: 2, DisableIdentity: true})
+	return redis.NewClient(&redis.Options{Addr: s.Addr, Password: s.Token, Protocol: 2, DisableIdentity: true, MaxRetries: -1})
 }
 
 // URL is the store's as the orchestrator takes it.
