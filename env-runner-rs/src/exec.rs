@@ -41,8 +41,8 @@ pub struct ExecRequest {
     pub timeout_ms: Option<u64>,
     /// Bytes kept of each output stream, head and tail. Default 1 MiB.
     pub output_limit_bytes: Option<usize>,
-    /// `main`, the id of a fork, or the SHA-256 of a held workspace: then the command gets a fork of its own, which
-    /// goes with it. Default `main`.
+    /// `main`, the id of a fork, the SHA-256 of a held workspace: then the command gets a fork of its own, which goes
+    /// with it; or `scratch`: an empty one of its own, which goes with it. Default `main`, which all commands share.
     pub workspace: Option<String>,
     /// Ask for the network; refused unless the runner allows it.
     #[serde(default)]

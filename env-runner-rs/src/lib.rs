@@ -7,6 +7,7 @@
 //! - [`sandbox`]: how a command is started, confined, watched and killed.
 //! - [`files`]: a workspace's files, archives and search, safe against links and races.
 //! - [`snapshot`]: forks, resets and diffs of workspaces. [`held`]: workspaces uploaded once, forked for every command.
+//!   [`scratch`]: empty ones, for commands that bring nothing.
 //! - [`error`]: the one error type; [`telemetry`], [`metrics`], [`pressure`]: logs, counts and load; [`install`]: for pods.
 //!
 //! What is deliberately absent: user, mount and PID namespaces of our own. A restricted pod grants none of
@@ -23,6 +24,7 @@ pub mod metrics;
 pub mod oneshot;
 pub mod pressure;
 pub mod sandbox;
+pub mod scratch;
 pub mod serve;
 pub mod snapshot;
 pub mod telemetry;

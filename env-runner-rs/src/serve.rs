@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::pressure::Gauge;
 use crate::sandbox::wire::Verdict;
 use crate::sandbox::{Sandbox, Streams, Zygote};
+use crate::scratch::Scratches;
 use crate::snapshot::Workspaces;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -83,6 +84,7 @@ async fn app(args: &ServeArgs, token: String, sandbox: Sandbox) -> Outcome<App> 
         planner,
         workspaces,
         held: Arc::new(held),
+        scratches: Scratches::new(args.forks_dir.clone(), concurrency),
         pressure: Gauge::discover(),
         preparing: AtomicUsize::new(0),
         metrics: Metrics::default(),

@@ -18,6 +18,7 @@ use crate::files::{open_root, remove_tree};
 use crate::held::{Digest, Loan};
 use crate::install::random_hex;
 use crate::sandbox::Execution;
+use crate::scratch::{SCRATCH, Scratch};
 use crate::snapshot::Lease;
 use crate::telemetry;
 
@@ -102,6 +103,7 @@ enum Place {
     /// `main` or a fork that others may use too.
     Shared(PathBuf, #[allow(dead_code)] Lease),
     Fork(Loan),
+    Scratch(Scratch),
 }
 
 impl Place {
@@ -109,12 +111,16 @@ impl Place {
         match self {
             Self::Shared(path, _) => path.clone(),
             Self::Fork(loan) => loan.path(),
+            Self::Scratch(scratch) => scratch.path(),
         }
     }
 }
 
 async fn prepare(app: &Arc<App>, workspace: &str) -> Result<Place> {
     let _preparing = Preparing::begin(app);
+    if workspace == SCRATCH {
+        return Ok(Place::Scratch(app.scratches.make().await?));
+    }
     let Some(digest) = Digest::parse(workspace) else {
         let (path, lease) = app.workspaces.share(workspace).await?;
         return Ok(Place::Shared(path, lease));

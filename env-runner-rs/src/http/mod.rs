@@ -37,6 +37,7 @@ use crate::held::Held;
 use crate::metrics::Metrics;
 use crate::pressure::Gauge;
 use crate::sandbox::Sandbox;
+use crate::scratch::Scratches;
 use crate::snapshot::Workspaces;
 use crate::telemetry;
 
@@ -53,6 +54,7 @@ pub struct App {
     pub planner: Planner,
     pub workspaces: Workspaces,
     pub held: Arc<Held>,
+    pub scratches: Scratches,
     pub pressure: Gauge,
     /// Admitted commands that have no workspace yet.
     pub preparing: AtomicUsize,
