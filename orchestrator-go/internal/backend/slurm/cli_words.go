@@ -100,6 +100,10 @@ var (
 		"authentication", "invalid authentication credential", "invalid user id", "access/permission denied", "munge",
 		"invalid job credential", "user id missing", "plugin initialization failed",
 	}
+	// The first is the text of one error for limits of both sorts; the second, of those that another job's end lifts.
+	// sbatch names the very limit above it, and what a job is too large for it stays too large for.
+	wordsNotNow   = []string{"accounting/qos policy", "submitjob"}
+	wordsTooLarge = []string{"perjoblimit", "pernodelimit"}
 )
 
 // told makes an error of a command's words.
@@ -112,6 +116,8 @@ func told(command, words string, cause error) error {
 		f.kind = unreachable
 	case containsAny(lower, wordsDenied):
 		f.kind = denied
+	case command == "sbatch" && containsAny(lower, wordsNotNow) && !containsAny(lower, wordsTooLarge):
+		f.kind = notNow
 	case command != "sbatch" && !unknownJob(f):
 		f.kind = unreachable // a question has nothing that could be refused
 	}

@@ -70,6 +70,7 @@ const (
 	unreachable kind = iota // slurmctld did not answer; what was asked may have been done
 	refused                 // it said no, and would again
 	denied                  // it does not take us for who we say we are
+	notNow                  // a limit that passes with time, such as of how many jobs there may be
 )
 
 // failure is an error of Slurm's, with its own words.

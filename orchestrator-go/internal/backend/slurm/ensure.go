@@ -76,7 +76,11 @@ func (t *trouble) wait(ctx context.Context, err error) error {
 	if fault := t.add(err); fault != nil {
 		return fault
 	}
-	t.pause = min(max(2*t.pause, 200*time.Millisecond), 5*time.Second)
+	longest := 5 * time.Second
+	if kindOf(err) == notNow { // it answers, and many tasks may be waiting like this one
+		longest = 30 * time.Second
+	}
+	t.pause = min(max(2*t.pause, 200*time.Millisecond), longest)
 	timer := time.NewTimer(t.pause)
 	defer timer.Stop()
 	select {
@@ -96,11 +100,14 @@ func (t *trouble) add(err error) error {
 	if t.since.IsZero() {
 		t.since = time.Now()
 	}
-	if kindOf(err) == denied && t.pause > 0 { // the second time: the first may be a token that was just replaced
-		return &backend.Fault{Code: "SlurmAuth", Message: "Slurm does not accept the orchestrator's credentials", Cause: err}
-	}
 	if time.Since(t.since) < t.patience {
 		return nil
+	}
+	switch kindOf(err) {
+	case denied: // for long: a token that ended may be replaced while its jobs run
+		return &backend.Fault{Code: "SlurmAuth", Message: "Slurm does not accept the orchestrator's credentials", Cause: err}
+	case notNow:
+		return &backend.Fault{Code: "SlurmLimit", Message: "Slurm's limits kept the job out for too long: " + cut(ownReason(err)), Cause: err}
 	}
 	return &backend.Fault{Code: "SlurmUnreachable", Message: "Slurm did not answer for too long", Cause: err}
 }

@@ -96,8 +96,12 @@ func scene(t *testing.T, spec queue.Spec, act func(s *scripted, u *underway)) {
 
 func sceneWith(t *testing.T, opt Options, spec queue.Spec, act func(s *scripted, u *underway)) {
 	t.Helper()
+	play(t, &scripted{}, opt, spec, act)
+}
+
+func play(t *testing.T, s *scripted, opt Options, spec queue.Spec, act func(s *scripted, u *underway)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := &scripted{}
 		b := assemble(opt.withDefaults(), s, func() {}, slog.New(slog.DiscardHandler))
 		defer b.Close()
 		spec.Argv = []string{"/bin/true"}
@@ -245,13 +249,41 @@ func TestSlurmIsAway(t *testing.T) {
 			}
 		})
 	})
+	denying := func(s *scripted) { s.err = &failure{kind: denied, message: "who are you"} }
+	t.Run("to an old token", func(t *testing.T) {
+		scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+			s.becomes(t, job{state: running})
+			s.set(denying)
+			time.Sleep(time.Minute)
+			s.set(back)
+			s.becomes(t, job{state: completed})
+			u.result()
+		})
+	})
 	t.Run("to us", func(t *testing.T) {
 		scene(t, queue.Spec{}, func(s *scripted, u *underway) {
-			s.set(func(s *scripted) { s.err = &failure{kind: denied, message: "who are you"} })
-			time.Sleep(time.Second)
+			s.set(denying)
+			time.Sleep(3 * time.Minute)
 			_, err := u.end()
 			wantFault(t, err, "SlurmAuth")
 		})
+	})
+}
+
+// A limit of how many jobs there may be is waited out; for too long, it is worth another attempt later.
+func TestLimitsPass(t *testing.T) {
+	full := &failure{kind: notNow, message: "AssocMaxSubmitJobLimit"}
+	play(t, &scripted{err: full}, Options{}, queue.Spec{}, func(s *scripted, u *underway) {
+		time.Sleep(time.Minute)
+		s.set(func(s *scripted) { s.err = nil })
+		time.Sleep(time.Minute)
+		s.becomes(t, job{state: completed})
+		u.result()
+	})
+	play(t, &scripted{err: full}, Options{}, queue.Spec{}, func(s *scripted, u *underway) {
+		time.Sleep(5 * time.Minute)
+		_, err := u.end()
+		wantFault(t, err, "SlurmLimit")
 	})
 }
 

@@ -212,6 +212,7 @@ func (e restError) kind() kind {
 		versionError, authentication = 1005, 1007
 		accessDenied, userIDMissing  = 2002, 2010
 		standby                      = 2027
+		policy                       = 2050 // of accounts and qualities of service: how many jobs, or how large ones
 		authFirst, authLast          = 6000, 6099
 	)
 	n := e.number()
@@ -220,6 +221,8 @@ func (e restError) kind() kind {
 		return denied
 	case n > 0 && n < 2000, n == standby, n >= 5000 && n < 6000, n >= 7000 && n < 7100:
 		return unreachable // of the system, of communication, of slurmdbd
+	case n == policy:
+		return notNow
 	}
 	if f, ok := errors.AsType[*failure](told("sbatch", e.text(), fmt.Errorf("error %d", n))); n == 0 && ok {
 		return f.kind

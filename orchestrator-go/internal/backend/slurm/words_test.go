@@ -37,15 +37,20 @@ func TestAccountLines(t *testing.T) {
 	}
 }
 
+const policyWords = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+
 // The commands' own words, as 22.05 prints them.
 func TestWordsOfErrors(t *testing.T) {
 	for words, want := range map[string]kind{
-		"sbatch: error: Batch job submission failed: Invalid partition name specified":                       refused,
-		"sbatch: error: invalid partition specified: x\nsbatch: error: Batch job submission failed: Invalid": refused,
-		"sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)":   unreachable,
-		"sbatch: error: Batch job submission failed: Socket timed out on send/recv operation":                unreachable,
-		"sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received":                unreachable,
-		"sbatch: error: Batch job submission failed: Protocol authentication error":                          denied,
+		"sbatch: error: Batch job submission failed: Invalid partition name specified":                             refused,
+		"sbatch: error: invalid partition specified: x\nsbatch: error: Batch job submission failed: Invalid":       refused,
+		"sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)":         unreachable,
+		"sbatch: error: Batch job submission failed: Socket timed out on send/recv operation":                      unreachable,
+		"sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received":                      unreachable,
+		"sbatch: error: Batch job submission failed: Protocol authentication error":                                denied,
+		"sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: " + policyWords:        notNow,
+		"sbatch: error: QOSMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission failed: " + policyWords: refused,
+		"sbatch: error: Batch job submission failed: " + policyWords:                                               notNow,
 		"": unreachable,
 	} {
 		if got := told("sbatch", words, errors.New("exit status 1")).(*failure); got.kind != want {
@@ -67,6 +72,14 @@ func TestArrays(t *testing.T) {
 	for _, text := range []string{"", "a", "-1", "9-0", "0-9:0", "0-999999999", "1%0", "1 2", "0-9;id", "1,,2"} {
 		if indices, err := expandArray(text); err == nil {
 			t.Errorf("%q: %d elements", text, len(indices))
+		}
+	}
+}
+
+func TestLimitsThatPassOverREST(t *testing.T) {
+	for e, want := range map[restError]kind{{Number: 2050}: notNow, {Text: policyWords}: notNow, {Number: 2004}: refused} {
+		if got := e.kind(); got != want {
+			t.Errorf("%+v: got %d", e, got)
 		}
 	}
 }
