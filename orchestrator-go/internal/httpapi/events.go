@@ -29,7 +29,7 @@ const (
 
 // Log is a piece of what a running task wrote.
 type Log struct {
-	Offset int64  `json:"offset" doc:"Of the text, in bytes; from 0 again with each attempt."`
+	Offset int64  `json:"offset" doc:"Of the text, in bytes; from 0 again with each attempt, and where Slurm requeued the job."`
 	Text   string `json:"text"`
 }
 
@@ -199,10 +199,11 @@ func (s *stream) log(ctx context.Context, task Task) (more bool, err error) {
 	if len(chunk) == 0 {
 		return false, nil
 	}
-	if task.State == queue.Running {
-		chunk, next = whole(chunk, next)
+	// Of a task that writes no more, a character without its end is shown once nothing else is left.
+	if text, upTo := whole(chunk, next); len(text) > 0 || task.State == queue.Running {
+		chunk, next = text, upTo
 	}
-	piece := Log{Offset: s.at.offset, Text: string(chunk)}
+	piece := Log{Offset: next - int64(len(chunk)), Text: string(chunk)} // a log that begins anew is read from 0
 	s.at.offset = next
 	if piece.Text == "" {
 		return false, nil

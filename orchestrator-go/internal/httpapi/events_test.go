@@ -66,6 +66,9 @@ func (l *live) GetMany(_ context.Context, ids []string) ([]queue.Task, error) {
 func (l *live) Tail(_ context.Context, _ queue.Task, offset int64) ([]byte, int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if int(offset) > len(l.text) { // as the backend's: it begins anew
+		offset = 0
+	}
 	chunk := []byte(l.text)[offset:]
 	chunk = chunk[:min(len(chunk), 8)]
 	return chunk, offset + int64(len(chunk)), nil
@@ -111,6 +114,10 @@ func followAs(api http.Handler, who, after string) (events <-chan event, hangUp 
 	if after != "" {
 		r.Header.Set("Last-Event-ID", after)
 	}
+	return open(api, r), cancel
+}
+
+func open(api http.Handler, r *http.Request) <-chan event {
 	s := &screen{header: http.Header{}}
 	s.lines, s.into = io.Pipe()
 	go func() {
@@ -119,7 +126,7 @@ func followAs(api http.Handler, who, after string) (events <-chan event, hangUp 
 	}()
 	out := make(chan event, 100)
 	go read(s.lines, out)
-	return out, cancel
+	return out
 }
 
 func read(from io.Reader, out chan<- event) {
@@ -374,6 +381,40 @@ func TestCharactersAreNotTornApart(t *testing.T) {
 		if text.String() != "sevenab€ and é" {
 			t.Errorf("%q", text.String())
 		}
+	})
+}
+
+func TestCharactersAreNotTornApartAfterTheEnd(t *testing.T) {
+	stage(t, httpapi.Options{}, func(t *testing.T, api *httpapi.API, task *live) {
+		task.run(1)
+		task.write("sevenab€ and \xe2\x82") // what is read at once ends within the euro sign; the last one never ends
+		task.succeed()
+		events, _ := follow(api, "")
+		expect(t, events, "comment", "")
+		expect(t, events, "log", `{"offset":0,"text":"sevenab"}`)
+		expect(t, events, "log", `{"offset":7,"text":"€ and "}`)
+		expect(t, events, "log", `{"offset":15,"text":"\ufffd\ufffd"}`)
+		expect(t, events, "task", "Succeeded")
+		expect(t, events, "end", "Succeeded")
+		ended(t, events)
+	})
+}
+
+func TestALogThatBeginsAnewIsShownFromItsBeginning(t *testing.T) {
+	stage(t, httpapi.Options{}, func(t *testing.T, api *httpapi.API, task *live) {
+		task.run(1)
+		task.write("before")
+		events, hangUp := follow(api, "")
+		defer hangUp()
+		expect(t, events, "comment", "")
+		expect(t, events, "task", "")
+		expect(t, events, "log", `{"offset":0,"text":"before"}`)
+		task.mu.Lock()
+		task.text = "anew"
+		task.mu.Unlock()
+		expect(t, events, "log", `{"offset":0,"text":"anew"}`)
+		task.write(", and on")
+		expect(t, events, "log", `{"offset":4,"text":", and on"}`)
 	})
 }
 

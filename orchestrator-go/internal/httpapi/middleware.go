@@ -23,7 +23,8 @@ const (
 
 var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// limited bounds a body whether or not it declares its length, and all bodies together.
+// limited bounds a body whether or not it declares its length, and all bodies together. A GET's is not read, and does
+// not count for as long as its stream of events is open. A POST's counts to the end: what was read of it is held.
 func (a *API) limited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > maxBody {
@@ -34,7 +35,7 @@ func (a *API) limited(next http.Handler) http.Handler {
 		if size < 0 {
 			size = maxBody
 		}
-		if size > smallBody {
+		if r.Method == http.MethodPost && size > smallBody {
 			if !a.bodies.TryAcquire(size) {
 				write(w, failForNow(429, "Busy", "Too many large requests at once; send it again in a few seconds."))
 				return

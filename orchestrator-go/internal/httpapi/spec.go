@@ -26,7 +26,7 @@ type TaskSpec struct {
 	Stdin            string            `json:"stdin,omitempty" maxLength:"1048576" doc:"Standard input, UTF-8."`
 	TimeoutMS        int64             `json:"timeout_ms,omitempty" minimum:"1" maximum:"86400000" default:"60000" doc:"Of one attempt: after which the command is killed, in milliseconds."`
 	OutputLimitBytes int64             `json:"output_limit_bytes,omitempty" minimum:"0" maximum:"1048576" default:"65536" doc:"Kept of each of stdout and stderr."`
-	Class            queue.Class       `json:"class,omitempty" enum:"Interactive,Short,Long" default:"Short" doc:"How long the task is expected to take; labels the metrics."`
+	Class            queue.Class       `json:"class,omitempty" enum:"Interactive,Short,Long" default:"Short" doc:"How long the task is expected to take. Classes take turns to begin, each within a limit of its own, and label the metrics."`
 	MaxAttempts      int               `json:"max_attempts,omitempty" minimum:"1" maximum:"20" default:"3" doc:"Attempts in all, when the infrastructure fails. A command that fails is not repeated."`
 	IdempotencyKey   string            `json:"idempotency_key,omitempty" maxLength:"256" doc:"Tasks of a tenant sent with the same key are one task, until its result expires."`
 	Noop             bool              `json:"noop,omitempty" doc:"Go the whole way to a runner, but run nothing; to measure."`

@@ -123,6 +123,32 @@ func TestManyLargeBodiesAtOnceAreAskedToWait(t *testing.T) {
 	}
 }
 
+func TestBodiesThatNobodyReadsKeepNoneWaiting(t *testing.T) {
+	stage(t, httpapi.Options{}, func(t *testing.T, api *httpapi.API, _ *live) {
+		for range 8 {
+			ctx, hangUp := context.WithCancel(context.Background())
+			defer hangUp()
+			r := httptest.NewRequest("GET", ofTask+"/events", strings.NewReader("{")).WithContext(ctx)
+			r.Header.Set("Authorization", "Bearer "+token)
+			r.ContentLength = 16 << 20
+			events := open(api, r)
+			expect(t, events, "comment", "following")
+			go func() {
+				for range events {
+				}
+			}()
+		}
+		r := httptest.NewRequest("POST", "/v1/tasks", strings.NewReader(`{"noop":true}`))
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.ContentLength = 16 << 20
+		w := httptest.NewRecorder()
+		api.ServeHTTP(w, r)
+		if w.Code != 202 {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	})
+}
+
 func BenchmarkTenThousandNoops(b *testing.B) {
 	benchmark(b, `{"noop":true}`)
 }
