@@ -170,7 +170,9 @@ func environment(a backend.Attempt, folder, cwd string) []string {
 		env = append(env, "SLURM_NTASKS_PER_NODE="+strconv.Itoa(o.TasksPerNode))
 	}
 	for name, value := range a.Task.Spec.Env {
-		env = append(env, name+"="+value)
+		if !reserved(name) {
+			env = append(env, name+"="+value)
+		}
 	}
 	env = append(env,
 		"DSPY_TASK_ID="+a.Task.ID, "DSPY_FENCING_TOKEN="+strconv.FormatInt(a.Token, 10),
@@ -179,6 +181,12 @@ func environment(a backend.Attempt, folder, cwd string) []string {
 		env = append(env, fmt.Sprintf("_DSPY_ARG_%d=%s", i, argument))
 	}
 	return lastOfEach(env)
+}
+
+// reserved says that a variable is Slurm's or the wrapper's to set: one that came along in a copy of some job's
+// environment would pass off this job as that one.
+func reserved(name string) bool {
+	return slices.ContainsFunc([]string{"SLURM_", "_DSPY_", "_dspy_"}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // lastOfEach keeps one value per name, the last.
