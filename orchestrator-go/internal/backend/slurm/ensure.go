@@ -156,6 +156,27 @@ func liveIDs(byID map[int64][]job) []int64 {
 	return live
 }
 
+// ours keeps the records that bear the task's name: a slurmctld that lost its state gives its numbers out again, and
+// then what is under a job's number may be anybody's.
+func (b *Backend) ours(p plan, jobs []job) []job {
+	var ours []job
+	for _, j := range jobs {
+		if j.name == p.name && (b.opt.User == "" || j.user == "" || j.user == b.opt.User) {
+			ours = append(ours, j)
+		}
+	}
+	return ours
+}
+
+// cancel ends a job that was found some time ago, if its number is still the task's.
+func (b *Backend) cancel(ctx context.Context, p plan, id int64) error {
+	known, err := b.control.status(ctx, []int64{id})
+	if err != nil || len(b.ours(p, known[id])) == 0 {
+		return err
+	}
+	return b.control.cancel(ctx, id)
+}
+
 // cancelExtra ends what a submission that got no answer left beside the one that is followed.
 func (b *Backend) cancelExtra(ctx context.Context, p plan, ids []int64) {
 	for _, id := range ids {

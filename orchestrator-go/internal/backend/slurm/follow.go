@@ -80,11 +80,12 @@ func (f *follower) take(ctx context.Context, l look) (done bool, err error) {
 		f.trouble.pause, f.outage = f.b.opt.PollEvery, time.Now()
 		return false, err
 	}
-	if l.jobs == nil {
+	jobs := f.b.ours(f.p, l.jobs)
+	if len(jobs) == 0 {
 		return f.gone(ctx)
 	}
 	f.goneSince = time.Time{}
-	f.tally.look(l.jobs)
+	f.tally.look(jobs)
 	f.compare()
 	f.clock()
 	if stuck(f.tally.last) {

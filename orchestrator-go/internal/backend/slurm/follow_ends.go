@@ -17,7 +17,7 @@ func (f *follower) runOut(ctx context.Context) {
 		}
 	}
 	f.ranOut = true
-	if err := f.b.control.cancel(ctx, f.id); err != nil {
+	if err := f.b.cancel(ctx, f.p, f.id); err != nil {
 		f.b.log.Warn("cannot end a job that ran out of time; trying again", "job", f.id, "error", err)
 		f.timeout.Reset(time.Second)
 	}
@@ -66,14 +66,14 @@ func (f *follower) cancel(ctx context.Context, looks <-chan look) {
 	asked := false
 	for {
 		if !asked {
-			err := f.b.control.cancel(ctx, f.id)
+			err := f.b.cancel(ctx, f.p, f.id)
 			if asked = err == nil; err != nil {
 				f.b.log.Warn("cannot cancel a job yet", "job", f.id, "error", err)
 			}
 		}
 		select {
 		case l := <-looks:
-			if f.tally.look(l.jobs); asked && l.err == nil && !f.tally.live {
+			if f.tally.look(f.b.ours(f.p, l.jobs)); asked && l.err == nil && !f.tally.live {
 				return
 			}
 		case <-ctx.Done():

@@ -287,6 +287,26 @@ func TestLimitsPass(t *testing.T) {
 	})
 }
 
+// A slurmctld that lost its state gives a job's number to another's.
+func TestNumbersOfOthers(t *testing.T) {
+	another := func(s *scripted) { s.job = job{id: 17, name: "another", state: running, start: time.Now()} }
+	scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+		s.becomes(t, job{state: running, start: time.Now()})
+		s.set(another)
+		time.Sleep(10 * time.Second)
+		_, err := u.end()
+		wantFault(t, err, "SlurmJobVanished")
+	})
+	scene(t, queue.Spec{}, func(s *scripted, u *underway) {
+		s.becomes(t, job{state: running, start: time.Now()})
+		s.set(another)
+		u.cancel(backend.ErrCancelled)
+		if _, err := u.end(); !errors.Is(err, backend.ErrCancelled) || s.cancels() != 0 {
+			t.Errorf("%v, and %d jobs of others were cancelled", err, s.cancels())
+		}
+	})
+}
+
 func TestAccountsTellTheEnd(t *testing.T) {
 	scene(t, queue.Spec{}, func(s *scripted, u *underway) {
 		s.set(func(s *scripted) {
