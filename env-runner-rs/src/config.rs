@@ -149,6 +149,9 @@ pub struct ServeArgs {
     /// Forks of each held workspace that are kept ready for the next commands. Default: as many as commands may run.
     #[arg(long, env = "RUNNER_SPARE_FORKS")]
     pub spare_forks: Option<usize>,
+    /// How long commands may go on once the runner is told to stop, in seconds; then they are killed.
+    #[arg(long, env = "RUNNER_STOP_GRACE_SECONDS", default_value_t = 5)]
+    pub stop_grace_seconds: u64,
     /// Write the bound TCP port here once listening.
     #[arg(long, env = "RUNNER_PORT_FILE")]
     pub port_file: Option<PathBuf>,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -45,7 +46,8 @@ pub fn serve(mut args: ServeArgs) -> Outcome<()> {
         let stop = CancellationToken::new();
         tokio::spawn(cancel_on_signal(stop.clone())?);
         let lost = app.sandbox.lost()?;
-        let mut service = pin!(http::serve(&args.listen, args.port_file.as_deref(), http::router(app), stop.clone()));
+        let (router, grace) = (http::router(app), Duration::from_secs(args.stop_grace_seconds));
+        let mut service = pin!(http::serve(&args.listen, args.port_file.as_deref(), router, stop.clone(), grace));
         tokio::select! {
             served = &mut service => served?,
             watched = lost => {

@@ -3,6 +3,10 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use common::{Runner, TOKEN, as_every_user};
 use serde_json::json;
 
@@ -20,6 +24,27 @@ fn only_the_right_token_opens_v1() {
     }
     for open in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(runner.call_with("", "GET", open, b"").status, 200);
+    }
+}
+
+#[test]
+fn a_refused_request_is_read_first() {
+    let runner = Runner::start(None, &[]);
+    let mut stream = TcpStream::connect(runner.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut replies = BufReader::new(stream.try_clone().unwrap());
+    // Head and body in two packets: a server that refuses at the head closes the connection under the body.
+    for _ in 0..50 {
+        stream.write_all(b"PUT /v1/archive HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n").unwrap();
+        std::thread::yield_now();
+        stream.write_all(b"{}").unwrap();
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(replies.read_line(&mut head).unwrap(), 0, "the connection is closed after {head:?}");
+        }
+        assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+        replies.read_exact(&mut vec![0; length]).unwrap();
     }
 }
 

@@ -1,21 +1,27 @@
 //! What happens around every request: the token, the trace, the count.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody, to_bytes};
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Path, Query, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, EXPECT};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
+use tokio::time::timeout;
 
 use super::App;
 use crate::error::Error;
 use crate::metrics::ResponseLabels;
 use crate::telemetry::{TRACE_ID, trace_id};
+
+/// Of a refused request's body, this much is read.
+const TAKEN_IN_BYTES: usize = 64 << 10;
+const TAKEN_IN_TIME: Duration = Duration::from_secs(1);
 
 /// Lets requests with the runner's token through.
 pub async fn authorize(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
@@ -25,7 +31,18 @@ pub async fn authorize(State(app): State<Arc<App>>, request: Request, next: Next
     if bool::from(given.ct_eq(app.token.as_bytes())) {
         next.run(request).await
     } else {
+        take_in(request).await;
         Error::Unauthorized.into_response()
+    }
+}
+
+/// Reads a small body before its refusal: many a client that still sends when the connection closes never sees the
+/// reply. Whoever expects to be asked for the body first has not sent it.
+async fn take_in(request: Request) {
+    let small = request.body().size_hint().upper().is_some_and(|bytes| bytes <= TAKEN_IN_BYTES as u64);
+    if small && !request.headers().contains_key(EXPECT) {
+        // It is refused whatever it was, and whether it came or not.
+        let _body = timeout(TAKEN_IN_TIME, to_bytes(request.into_body(), TAKEN_IN_BYTES)).await;
     }
 }
 

@@ -19,19 +19,23 @@ use tokio_util::sync::CancellationToken;
 const MAX_CONNECTIONS: usize = 1024;
 /// A client that sends its head slower than this is cut off.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long requests in progress may take once the runner is told to stop.
-const STOP_GRACE: Duration = Duration::from_secs(5);
 
 enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),
 }
 
-/// Serves until `stop`; then lets requests end for a while.
+/// Serves until `stop`; then lets requests end for as long as `grace`.
 ///
 /// # Errors
 /// When the address cannot be bound or the port file not written.
-pub async fn serve(listen: &str, port_file: Option<&Path>, router: Router, stop: CancellationToken) -> io::Result<()> {
+pub async fn serve(
+    listen: &str,
+    port_file: Option<&Path>,
+    router: Router,
+    stop: CancellationToken,
+    grace: Duration,
+) -> io::Result<()> {
     let listener = Listener::bind(listen).await?;
     let address = listener.address()?;
     if let (Some(path), Listener::Tcp(tcp)) = (port_file, &listener) {
@@ -55,7 +59,7 @@ pub async fn serve(listen: &str, port_file: Option<&Path>, router: Router, stop:
         }
     }
     drop(listener);
-    if tokio::time::timeout(STOP_GRACE, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests in progress were cut off");
     }
     Ok(())

@@ -42,6 +42,7 @@ _SERVE = {
     "RUNNER_MAX_WORKSPACE_BYTES": str(_GIB),
     "RUNNER_MAX_WORKSPACES_TOTAL_BYTES": str(2 * _GIB),
     "RUNNER_SPARE_FORKS": "4",
+    "RUNNER_STOP_GRACE_SECONDS": "5",
     "RUNNER_PORT_FILE": "/forks/port",  # where no command can put a link in its place
     "RUNNER_EXIT_WITH_PARENT": "false",
 }
