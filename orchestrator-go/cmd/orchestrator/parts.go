@@ -83,13 +83,8 @@ func newLimiter(c *config.Config) (limit.Limiter, error) {
 	}
 }
 
-// pressure tells the limits what the runners report.
-func (l limits) pressure(p float64) {
-	l.all.Pressure(p)
-	for _, class := range l.classes {
-		class.Pressure(p)
-	}
-}
+// pressure tells the limit of all attempts what the runners report. It says nothing of any one class.
+func (l limits) pressure(p float64) { l.all.Pressure(p) }
 
 func newPool(c *config.Config, l limits, client kube.Client, reg prometheus.Registerer, log *slog.Logger) (*runner.Pool, error) {
 	opt := runner.Options{

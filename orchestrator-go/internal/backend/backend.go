@@ -56,6 +56,8 @@ type Fault struct {
 	Code    string
 	Message string
 	Cause   error
+	// Overload says that the place had too much to do. Other faults say nothing of how much it carries.
+	Overload bool
 }
 
 func (f *Fault) Error() string { return fmt.Sprintf("%s: %v", f.Code, f.Cause) }

@@ -77,7 +77,7 @@ func (a *attempt) free(took time.Duration, result *queue.Result, err error) {
 		switch {
 		case a.ctx.Err() != nil:
 			p.Ignore()
-		case errors.As(err, &fault):
+		case errors.As(err, &fault) && fault.Overload:
 			p.Dropped()
 		case err != nil:
 			p.Ignore()

@@ -6,6 +6,7 @@ import (
 )
 
 const (
+	saturated   = 0.95 // pressure from which the limit does not grow: a kernel's averages reach 1 late
 	overloaded  = 1.05 // pressure from which the limit falls
 	dropShare   = 0.1  // of a window's ends, from which the limit falls
 	dropCut     = 0.7  // and to what share of what was in flight
@@ -83,7 +84,7 @@ func (v *Vegas) decide(now time.Time, s summary) {
 	}
 	v.waits = 0
 	switch {
-	case !now.Before(v.nextDip):
+	case !now.Before(v.nextDip) && v.dips(s):
 		v.nextDip = now.Add(v.opt.ProbeEvery)
 		v.try(now, s, dip, dipShare*v.knee(s))
 	case !now.Before(v.nextRise):
@@ -91,9 +92,14 @@ func (v *Vegas) decide(now time.Time, s summary) {
 	}
 }
 
+// dips says whether a dip would lower the limit. At the lowest there is none to make, and it must not keep the limit there.
+func (v *Vegas) dips(s summary) bool {
+	return int(max(dipShare*v.knee(s), float64(v.opt.Min))) < int(v.limit)
+}
+
 // rise tries a higher limit.
 func (v *Vegas) rise(now time.Time, s summary) {
-	if v.pressure < 1 || now.Sub(v.pressureAt) >= pressureLasts {
+	if v.pressure < saturated || now.Sub(v.pressureAt) >= pressureLasts {
 		v.try(now, s, rise, v.limit+max(1, growthShare*v.limit))
 	}
 }

@@ -204,3 +204,20 @@ func TestWindowKeepsAFewLatencies(t *testing.T) {
 		t.Errorf("median %v at %v a second, want 50 ms at 100000", s.latency, s.rate)
 	}
 }
+
+// The windows of slow tasks last longer than the time between dips, of which there is none to make at the lowest limit.
+func TestTheLowestLimitIsLeftAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := vegas(t, func(o *Options) { o.Initial = 1 })
+		for range 200 {
+			permits := fill(l)
+			time.Sleep(5 * time.Second)
+			for _, p := range permits {
+				p.Done(time.Millisecond)
+			}
+		}
+		if l.Limit() < 8 {
+			t.Errorf("the limit is %d after 200 rounds without waiting", l.Limit())
+		}
+	})
+}

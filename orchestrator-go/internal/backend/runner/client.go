@@ -3,6 +3,7 @@ package runner
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,9 @@ const (
 	// fencingVariable tells the command its attempt's token, for what it writes to elsewhere.
 	fencingVariable = "DSPY_FENCING_TOKEN"
 	taskVariable    = "DSPY_TASK_ID" // with which a command names itself as its children's parent
+	// scratch asks for an empty workspace of the command's own: many users' tasks share a runner, and what one leaves
+	// in its main workspace another one would find, and run.
+	scratch = "scratch"
 )
 
 // The codes of the faults that are a runner's own.
@@ -51,9 +55,23 @@ type info struct {
 	Running       int     `json:"running"`
 	Waiting       int     `json:"waiting"`
 	Pressure      float64 `json:"pressure"`
+	// PressureSource is who tells; "running" where no kernel does, and commands per processor stand for it.
+	PressureSource string `json:"pressure_source"`
 	// Workspaces are those used last; nil for a runner that does not tell. WorkspacesHeld counts all.
 	Workspaces     []string `json:"workspaces"`
 	WorkspacesHeld int      `json:"workspaces_held"`
+}
+
+// countedSource is the PressureSource of a runner whose kernel tells nothing.
+const countedSource = "running"
+
+// pressureNow is from 0 to 1. Where commands are counted it is the share of those that the runner takes: that there are
+// more of them than processors says nothing, for they may wait for a network.
+func (i info) pressureNow() float64 {
+	if i.PressureSource == countedSource && i.MaxConcurrent > 0 {
+		return min(float64(i.Running)/float64(i.MaxConcurrent), 1)
+	}
+	return min(max(i.Pressure, 0), 1)
 }
 
 // client speaks to any runner; which one is an argument.
@@ -99,7 +117,7 @@ func execBody(a backend.Attempt) execRequest {
 	return execRequest{
 		Argv: spec.Argv, Cwd: spec.Cwd, Env: env, Stdin: spec.Stdin,
 		TimeoutMS: spec.TimeoutMS, OutputLimitBytes: spec.OutputLimitBytes,
-		Workspace: spec.Workspace,
+		Workspace: cmp.Or(spec.Workspace, scratch),
 	}
 }
 

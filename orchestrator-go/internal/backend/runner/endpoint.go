@@ -20,7 +20,7 @@ type endpoint struct {
 	limit    int // requests it takes at once, 0 for unknown
 	inFlight int
 	others   int     // requests of others, at the last check
-	pressure float64 // at the last check: 0 for none to 1 for a machine that is saturated, or more
+	pressure float64 // at the last check: 0 for none to 1 for a machine that is saturated
 
 	coolUntil    time.Time // it was full
 	crowdedUntil time.Time // it had no room for another workspace
@@ -68,7 +68,7 @@ func (e *endpoint) passed(sent time.Time, i info) {
 		e.ctx, e.lose = context.WithCancel(context.Background())
 	}
 	e.healthy, e.failing = true, time.Time{}
-	e.limit, e.pressure = i.MaxConcurrent, max(i.Pressure, 0)
+	e.limit, e.pressure = i.MaxConcurrent, i.pressureNow()
 	e.others = max(i.Running+i.Waiting-e.inFlight, 0)
 	if i.Workspaces == nil {
 		return

@@ -23,6 +23,8 @@ const (
 	maxCopied  = 10_000
 	// maxUnknown is how often a runner may drop a task's workspace before it can begin, in one attempt.
 	maxUnknown = 3
+	// idleConn is less than the time after which a runner closes a connection: a request that meets the closing is lost.
+	idleConn = 5 * time.Second
 	// crowdedPause is between two attempts to send a workspace to a runner that has no room for one.
 	crowdedPause = 5 * time.Second
 )
@@ -96,7 +98,7 @@ func NewPool(opt Options, log *slog.Logger) (*Pool, error) {
 	opt.BreakerDelay = cmp.Or(opt.BreakerDelay, 5*time.Second)
 	opt.CopyTimeout = cmp.Or(opt.CopyTimeout, 10*time.Minute)
 	transport := &http.Transport{
-		MaxIdleConns: 0, MaxIdleConnsPerHost: opt.MaxIdlePerHost, IdleConnTimeout: 90 * time.Second,
+		MaxIdleConns: 0, MaxIdleConnsPerHost: opt.MaxIdlePerHost, IdleConnTimeout: idleConn,
 		DisableCompression: true, ExpectContinueTimeout: time.Second,
 	}
 	p := &Pool{

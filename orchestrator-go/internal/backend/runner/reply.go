@@ -62,6 +62,11 @@ func refusal(status int, header http.Header, body []byte) error {
 		return &errLater{after: retryAfter(header)}
 	case status == http.StatusNotFound && code == "WorkspaceUnknown":
 		return &errLater{forgotten: true}
+	case status == http.StatusNotFound && code == "WorkspaceNotFound":
+		return &backend.Fault{
+			Code: codeFault, Message: "the runner is too old to know scratch workspaces; upgrade it",
+			Cause: fmt.Errorf("status %d: %s", status, message),
+		}
 	case code == "DigestMismatch":
 		return unavailable(fmt.Errorf("the archive is not what its name says: %s", message))
 	case status >= 400 && status < 500 && status != http.StatusUnauthorized && status != http.StatusRequestTimeout,
@@ -73,7 +78,8 @@ func refusal(status int, header http.Header, body []byte) error {
 	}
 	return &backend.Fault{
 		Code: codeFault, Message: fmt.Sprintf("the runner answered with status %d", status),
-		Cause: fmt.Errorf("status %d: %.200q", status, body),
+		Cause:    fmt.Errorf("status %d: %.200q", status, body),
+		Overload: status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout,
 	}
 }
 
