@@ -3,7 +3,6 @@ package slurm
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -59,21 +58,20 @@ func newREST(opt Options) (*rest, error) {
 }
 
 func (r *rest) submit(ctx context.Context, s submission) (int64, error) {
-	version, err := r.speaks(ctx)
-	if err != nil {
-		return 0, err
-	}
-	body, err := json.Marshal(submitBody(version, s))
-	if err != nil {
-		return 0, &failure{kind: refused, message: "the job cannot be put as JSON", cause: err}
-	}
 	var reply struct {
 		JobID  number `json:"job_id"`
 		Result struct {
 			JobID number `json:"job_id"` // v0.0.39 to v0.0.41 have it here too
 		} `json:"result"`
 	}
-	if err := r.call(ctx, http.MethodPost, r.path(version, "job/submit"), body, &reply); err != nil {
+	err := r.ask(ctx, func(version int) error {
+		body, err := json.Marshal(submitBody(version, s))
+		if err != nil {
+			return &failure{kind: refused, message: "the job cannot be put as JSON", cause: err}
+		}
+		return r.call(ctx, http.MethodPost, r.path(version, "job/submit"), body, &reply)
+	})
+	if err != nil {
 		return 0, err
 	}
 	id := max(reply.JobID.value, reply.Result.JobID.value)
@@ -101,14 +99,10 @@ func (r *rest) status(ctx context.Context, ids []int64) (map[int64][]job, error)
 	if len(ids) > fewJobs {
 		return r.statusOfMany(ctx, ids)
 	}
-	version, err := r.speaks(ctx)
-	if err != nil {
-		return nil, err
-	}
 	replies, errs := make([][]job, len(ids)), make([]error, len(ids))
 	var asked sync.WaitGroup
 	for i, id := range ids {
-		asked.Go(func() { replies[i], errs[i] = r.jobs(ctx, r.path(version, "job/"+strconv.FormatInt(id, 10))) })
+		asked.Go(func() { replies[i], errs[i] = r.jobs(ctx, "job/"+strconv.FormatInt(id, 10)) })
 	}
 	asked.Wait()
 	found := map[int64][]job{}
@@ -142,19 +136,14 @@ func (r *rest) statusOfMany(ctx context.Context, ids []int64) (map[int64][]job, 
 	return found, nil
 }
 
-func (r *rest) list(ctx context.Context) ([]job, error) {
-	version, err := r.speaks(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return r.jobs(ctx, r.path(version, "jobs"))
-}
+func (r *rest) list(ctx context.Context) ([]job, error) { return r.jobs(ctx, "jobs") }
 
-func (r *rest) jobs(ctx context.Context, path string) ([]job, error) {
+func (r *rest) jobs(ctx context.Context, tail string) ([]job, error) {
 	var reply struct {
 		Jobs []restJob `json:"jobs"`
 	}
-	if err := r.call(ctx, http.MethodGet, path, nil, &reply); err != nil {
+	err := r.ask(ctx, func(version int) error { return r.call(ctx, http.MethodGet, r.path(version, tail), nil, &reply) })
+	if err != nil {
 		return nil, err
 	}
 	jobs := make([]job, len(reply.Jobs))
@@ -165,11 +154,9 @@ func (r *rest) jobs(ctx context.Context, path string) ([]job, error) {
 }
 
 func (r *rest) cancel(ctx context.Context, id int64) error {
-	version, err := r.speaks(ctx)
-	if err != nil {
-		return err
-	}
-	err = r.call(ctx, http.MethodDelete, r.path(version, "job/"+strconv.FormatInt(id, 10)), nil, nil)
+	err := r.ask(ctx, func(version int) error {
+		return r.call(ctx, http.MethodDelete, r.path(version, "job/"+strconv.FormatInt(id, 10)), nil, nil)
+	})
 	if unknownJob(err) {
 		return nil
 	}
@@ -177,24 +164,11 @@ func (r *rest) cancel(ctx context.Context, id int64) error {
 }
 
 func (r *rest) past(ctx context.Context, name string) ([]job, error) {
-	version, err := r.speaks(ctx)
-	if err != nil {
-		return nil, err
-	}
-	query := url.Values{"job_name": {name}, "start_time": {pastStart(version, time.Now())}}
-	if r.user != "" && version >= 39 { // v0.0.38 has no such parameter
-		query.Set("users", r.user)
-	}
 	var reply struct {
 		Jobs []accountJob `json:"jobs"`
 	}
-	path := "/slurmdb/v0.0." + strconv.Itoa(version) + "/jobs/?" + query.Encode()
-	if version < 39 {
-		path = strings.Replace(path, "/jobs/?", "/jobs?", 1)
-	}
-	err = r.call(ctx, http.MethodGet, path, nil, &reply)
-	var status *httpStatus
-	if errors.As(err, &status) && status.code == http.StatusNotFound {
+	err := r.ask(ctx, func(version int) error { return r.call(ctx, http.MethodGet, r.pastPath(version, name), nil, &reply) })
+	if noSuchPath(err) {
 		return nil, errNoAccounting
 	}
 	if err != nil && !nothingFound(err) {
@@ -208,4 +182,16 @@ func (r *rest) past(ctx context.Context, name string) ([]job, error) {
 		}
 	}
 	return jobs, nil
+}
+
+func (r *rest) pastPath(version int, name string) string {
+	query := url.Values{"job_name": {name}, "start_time": {pastStart(version, time.Now())}}
+	if r.user != "" && version >= 39 { // v0.0.38 has no such parameter
+		query.Set("users", r.user)
+	}
+	path := "/slurmdb/v0.0." + strconv.Itoa(version) + "/jobs"
+	if version >= 39 {
+		path += "/"
+	}
+	return path + "?" + query.Encode()
 }

@@ -20,6 +20,41 @@ func (r *rest) path(version int, tail string) string {
 	return "/slurm/v0.0." + strconv.Itoa(version) + "/" + tail
 }
 
+// ask does what needs the version. A path that slurmrestd has not is, at first, taken for one of a version that it no
+// longer speaks; done twice, it was not done the first time.
+func (r *rest) ask(ctx context.Context, do func(version int) error) error {
+	version, err := r.speaks(ctx)
+	if err != nil {
+		return err
+	}
+	if err = do(version); !noSuchPath(err) {
+		return err
+	}
+	r.forget(version)
+	now, lost := r.speaks(ctx)
+	if lost != nil {
+		return lost
+	}
+	if now == version {
+		return err
+	}
+	return do(now)
+}
+
+// noSuchPath says that it was not Slurm who answered 404, of a job or of an account.
+func noSuchPath(err error) bool {
+	status, ok := errors.AsType[*httpStatus](err)
+	return ok && status.code == http.StatusNotFound && !unknownJob(err) && !nothingFound(err)
+}
+
+func (r *rest) forget(version int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.version == version {
+		r.version = 0
+	}
+}
+
 // speaks finds out the newest version that both sides know, once.
 func (r *rest) speaks(ctx context.Context) (int, error) {
 	r.mu.Lock()
@@ -33,15 +68,12 @@ func (r *rest) speaks(ctx context.Context) (int, error) {
 			tail = "ping"
 		}
 		err := r.call(ctx, http.MethodGet, r.path(version, tail), nil, nil)
-		var status *httpStatus
-		if errors.As(err, &status) && status.code == http.StatusNotFound {
+		status, answered := errors.AsType[*httpStatus](err)
+		if answered && status.code == http.StatusNotFound {
 			continue
 		}
-		// slurmrestd knows the version even when slurmctld does not answer it.
-		if kindOf(err) == unreachable && err != nil && status == nil {
-			return 0, err
-		}
-		if kindOf(err) == denied {
+		// slurmrestd knows the version even when slurmctld does not answer it; a proxy without slurmrestd knows none.
+		if err != nil && (kindOf(err) == denied || !answered || !status.told) {
 			return 0, err
 		}
 		r.version = version
@@ -56,6 +88,7 @@ func (r *rest) speaks(ctx context.Context) (int, error) {
 type httpStatus struct {
 	code int
 	body string
+	told bool // by Slurm: its errors are in the body
 }
 
 func (s *httpStatus) Error() string { return fmt.Sprintf("status %d: %.200q", s.code, s.body) }
@@ -112,14 +145,14 @@ func interpret(status int, body []byte, out any) error {
 	err := json.Unmarshal(body, &reply)
 	for _, e := range reply.Errors {
 		if e.number() != 0 || e.text() != "" {
-			return &failure{kind: e.kind(), message: e.text(), cause: &httpStatus{status, string(body[:min(len(body), 400)])}}
+			return &failure{kind: e.kind(), message: e.text(), cause: &httpStatus{status, string(body[:min(len(body), 400)]), true}}
 		}
 	}
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return &failure{kind: denied, message: "slurmrestd does not accept the token", cause: &httpStatus{status, string(body)}}
+		return &failure{kind: denied, message: "slurmrestd does not accept the token", cause: &httpStatus{status, string(body), false}}
 	case status >= 300 || err != nil:
-		return &failure{message: "slurmrestd failed", cause: errors.Join(&httpStatus{status, string(body[:min(len(body), 400)])}, err)}
+		return &failure{message: "slurmrestd failed", cause: errors.Join(&httpStatus{status, string(body[:min(len(body), 400)]), false}, err)}
 	case out == nil:
 		return nil
 	}

@@ -15,7 +15,14 @@ import (
 // speaking is a slurmrestd of one version that takes one token.
 func speaking(t *testing.T, version, token string, answer http.HandlerFunc) *rest {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return behind(t, &version, token, answer, func(r http.Handler) http.Handler { return r })
+}
+
+// behind is the same behind a proxy; its version may be changed.
+func behind(t *testing.T, speaks *string, token string, answer http.HandlerFunc, proxy func(http.Handler) http.Handler) *rest {
+	t.Helper()
+	server := httptest.NewServer(proxy(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		version := *speaks
 		switch {
 		case r.Header.Get("X-SLURM-USER-TOKEN") != token || r.Header.Get("X-SLURM-USER-NAME") != "alice":
 			w.WriteHeader(http.StatusUnauthorized)
@@ -26,7 +33,7 @@ func speaking(t *testing.T, version, token string, answer http.HandlerFunc) *res
 		default:
 			answer(w, r)
 		}
-	}))
+	})))
 	t.Cleanup(server.Close)
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte("SLURM_JWT=secret\n"), 0o600); err != nil {
@@ -123,5 +130,67 @@ func TestNoAccountsOverREST(t *testing.T) {
 	r := speaking(t, "v0.0.42", "secret", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
 	if _, err := r.past(t.Context(), "dspy-a"); err != errNoAccounting {
 		t.Error(err)
+	}
+}
+
+// A proxy that has no slurmrestd behind it yet does not tell what that will speak.
+func TestProxyTellsNoVersion(t *testing.T) {
+	away, version := true, "v0.0.41"
+	answer := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"jobs":[],"errors":[]}`) }
+	r := behind(t, &version, "secret", answer, func(slurmrestd http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if away {
+				w.WriteHeader(http.StatusBadGateway)
+				return
+			}
+			slurmrestd.ServeHTTP(w, r)
+		})
+	})
+	if _, err := r.find(t.Context(), "dspy-a"); err == nil || kindOf(err) != unreachable {
+		t.Errorf("got %v", err)
+	}
+	away = false
+	if _, err := r.find(t.Context(), "dspy-a"); err != nil || r.version != 41 {
+		t.Errorf("v0.0.%d, %v", r.version, err)
+	}
+}
+
+// slurmctld that is away is slurmrestd's own word, in the version that was asked for.
+func TestVersionIsFoundWithoutSlurmctld(t *testing.T) {
+	version := "v0.0.41"
+	r := behind(t, &version, "secret", nil, func(slurmrestd http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/slurm/v0.0.41/") {
+				w.WriteHeader(http.StatusInternalServerError)
+				_, _ = io.WriteString(w, `{"errors":[{"error_number":1001,"error":"Communication connection failure"}]}`)
+				return
+			}
+			slurmrestd.ServeHTTP(w, r)
+		})
+	})
+	if found, err := r.speaks(t.Context()); found != 41 || err != nil {
+		t.Errorf("v0.0.%d, %v", found, err)
+	}
+}
+
+func TestUpgradedSlurmrestd(t *testing.T) {
+	version := "v0.0.40"
+	r := behind(t, &version, "secret", func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/slurmdb/") {
+			_, _ = io.WriteString(w, `{"jobs":[{"job_id":2,"name":"dspy-a","user":"alice","state":{"current":["COMPLETED"]}}],"errors":[]}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"job_id":17,"errors":[]}`)
+	}, func(slurmrestd http.Handler) http.Handler { return slurmrestd })
+	if _, err := r.submit(t.Context(), submission{name: "dspy-a"}); err != nil {
+		t.Fatal(err)
+	}
+	version = "v0.0.42"
+	if jobs, err := r.past(t.Context(), "dspy-a"); err != nil || len(jobs) != 1 {
+		t.Errorf("%v, %v", jobs, err)
+	}
+	version = "v0.0.43"
+	if id, err := r.submit(t.Context(), submission{name: "dspy-a"}); err != nil || id != 17 {
+		t.Errorf("%d, %v", id, err)
 	}
 }
