@@ -53,6 +53,9 @@ func (c *Client) Open(ctx context.Context, sha256 string) (io.ReadCloser, int64,
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	resp, err := c.http.Do(req)
+	if asked, ok := errors.AsType[*url.Error](err); ok {
+		err = asked.Err // without the URL: who knows a blob's whole name may use it, and errors are logged
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("asking for a blob: %w", err)
 	}

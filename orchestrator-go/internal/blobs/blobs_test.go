@@ -78,3 +78,10 @@ func TestAddressIsChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestAnErrorDoesNotHoldTheNameThatOpensABlob(t *testing.T) {
+	name := strings.Repeat("ab", 32)
+	if _, _, err := client(t, "http://127.0.0.1:1", "t").Open(t.Context(), name); err == nil || strings.Contains(err.Error(), name) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"dspyagent.io/orchestrator/internal/backend"
+	"dspyagent.io/orchestrator/internal/blobs"
 )
 
 // stalled is a fake of a store that never sends all of a blob.
@@ -27,6 +28,44 @@ type untilDone struct{ ctx context.Context }
 func (r untilDone) Read([]byte) (int, error) {
 	<-r.ctx.Done()
 	return 0, r.ctx.Err()
+}
+
+// whole is a fake of a store that has every blob but one.
+type whole struct{ lacks string }
+
+func (s whole) Open(_ context.Context, name string) (io.ReadCloser, int64, error) {
+	if name == s.lacks {
+		return nil, 0, fmt.Errorf("%w: %s", blobs.ErrNotFound, name)
+	}
+	return io.NopCloser(strings.NewReader("tree")), 4, nil
+}
+
+// Whoever knows the whole name may run in the workspace.
+func TestAWorkspacesWholeNameIsNeitherLoggedNorInErrors(t *testing.T) {
+	sent, broken, missing := strings.Repeat("ab", 32), strings.Repeat("cd", 32), strings.Repeat("ef", 32)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, broken) {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	defer server.Close()
+	var log lines
+	p, err := NewPool(Options{Targets: []string{server.URL}, Blobs: whole{missing}}, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.end()
+	for name, fails := range map[string]bool{sent: false, broken: true, missing: true} {
+		p.endpoints[0].held = map[string]time.Time{}
+		err := p.provide(t.Context(), p.endpoints[0], name)
+		if (err != nil) != fails {
+			t.Errorf("%.4s: %v", name, err)
+		}
+		if told := fmt.Sprint(err, log.String()); strings.Contains(told, name) || !strings.Contains(told, name[:12]) {
+			t.Errorf("%.4s: told %s", name, told)
+		}
+	}
 }
 
 // TestAStoreThatStandsStillIsNotTheRunnersFault has a runner that gives up on the archive, and one that waits on.

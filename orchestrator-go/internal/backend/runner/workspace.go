@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -94,10 +95,10 @@ func (p *Pool) copy(ctx context.Context, e *endpoint, workspace string, c *copyi
 		e.held[workspace] = time.Now()
 		p.copied.Add(workspace, took)
 		p.metrics.workspace("copied")
-		p.log.Info("a runner was sent a workspace", "runner", e.url, "workspace", workspace, "bytes", size, "seconds", took.Seconds())
+		p.log.Info("a runner was sent a workspace", "runner", e.url, "workspace", brief(workspace), "bytes", size, "seconds", took.Seconds())
 	} else {
 		p.metrics.workspace("failed")
-		p.log.Warn("a runner could not be sent a workspace", "runner", e.url, "workspace", workspace, "error", err)
+		p.log.Warn("a runner could not be sent a workspace", "runner", e.url, "workspace", brief(workspace), "error", err)
 	}
 	close(c.done)
 	p.grant()
@@ -109,7 +110,7 @@ func (p *Pool) upload(ctx context.Context, base, workspace string) (int64, error
 	if errors.Is(err, blobs.ErrNotFound) {
 		return 0, &backend.Rejected{
 			Code:    "WorkspaceNotFound",
-			Message: fmt.Sprintf("The store has no blob %.64s; upload the workspace's archive there before the task.", workspace),
+			Message: fmt.Sprintf("The store has no blob %s; upload the workspace's archive there before the task.", brief(workspace)),
 		}
 	}
 	if err != nil {
@@ -151,6 +152,17 @@ func (s *source) Read(buffer []byte) (int, error) {
 
 func (s *source) whole(size int64) bool { return s.end.Load() || s.read.Load() == size }
 
+// brief is what logs and errors hold of a workspace's name: all of it is the key to its content.
+func brief(workspace string) string { return fmt.Sprintf("%.12s…", workspace) }
+
+// unaddressed is an error without the URL, which ends with the workspace's name.
+func unaddressed(err error) error {
+	if asked, ok := errors.AsType[*url.Error](err); ok {
+		return asked.Err
+	}
+	return err
+}
+
 func unavailable(err error) error {
 	return &backend.Fault{Code: "WorkspaceUnavailable", Message: "the store of workspaces does not answer as it should", Cause: err}
 }
@@ -168,7 +180,7 @@ func (c *client) put(ctx context.Context, base, workspace string, content io.Rea
 	req.Header.Set("Expect", "100-continue")
 	status, header, reply, err := c.do(req)
 	if err != nil {
-		return unsent(err, "the runner stopped answering while it was sent the workspace")
+		return unsent(unaddressed(err), "the runner stopped answering while it was sent the workspace")
 	}
 	if status/100 == 2 {
 		return nil
