@@ -10,7 +10,9 @@ import (
 
 const (
 	// maxRecord is how many ends are recorded in one transaction.
-	maxRecord     = 512
+	maxRecord = 512
+	// recordEvery is between the begins of two transactions: each costs the store a sync, and both sides a round trip.
+	recordEvery   = time.Millisecond
 	recordTimeout = 5 * time.Second
 	// lastPatience is how long a store that is away is asked again at the end of everything.
 	lastPatience = 10 * time.Second
@@ -18,12 +20,16 @@ const (
 )
 
 // recordLoop records what becomes of tasks, one transaction after the other, until the reign has ended and nothing is
-// left. Whatever happens during one goes into the next (group commit).
+// left. Whatever happens during one, and for a moment after it, goes into the next (group commit).
 func (r *reign) recordLoop() {
 	move := time.NewTicker(moveEvery)
 	defer move.Stop()
 	for {
+		began := time.Now()
 		if r.recordSome() {
+			if wait := time.Until(began.Add(recordEvery)); wait > 0 {
+				pause(r.recording, wait)
+			}
 			continue
 		}
 		select {
