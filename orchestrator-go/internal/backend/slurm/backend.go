@@ -116,6 +116,25 @@ func (b *Backend) Run(ctx context.Context, a backend.Attempt) (*queue.Result, er
 	if err != nil {
 		return nil, err
 	}
+	result, err := b.run(ctx, p, a)
+	if p.folder != "" && b.over(ctx, err) {
+		if err := take(p.folder); err != nil {
+			b.log.Warn("cannot mark a task's folder as done with", "task", p.task.ID, "error", err)
+		}
+	}
+	return result, err
+}
+
+// over says that an attempt has ended, so that what it left is kept for a while only; another one unmarks it. What we
+// only stopped waiting for goes on, and may be another leader's by now.
+func (b *Backend) over(ctx context.Context, err error) bool {
+	stopped := b.watcher.ctx.Err() != nil || ctx.Err() != nil && !errors.Is(context.Cause(ctx), backend.ErrCancelled)
+	_, rejected := errors.AsType[*backend.Rejected](err)
+	_, faulted := errors.AsType[*backend.Fault](err)
+	return err == nil || !stopped && (rejected || faulted || errors.Is(err, backend.ErrCancelled))
+}
+
+func (b *Backend) run(ctx context.Context, p plan, a backend.Attempt) (_ *queue.Result, err error) {
 	fresh := false
 	if p.folder != "" {
 		if fresh, err = b.prepare(p); err != nil {

@@ -287,6 +287,47 @@ func TestLimitsPass(t *testing.T) {
 	})
 }
 
+// Whatever an attempt came to, its folder is kept for a while only; not while the job goes on, or another has begun.
+func TestFoldersBecomeDue(t *testing.T) {
+	taken := func(u *underway, spool string) bool {
+		_, err := os.Lstat(filepath.Join(spool, u.task.ID, takenName))
+		return err == nil
+	}
+	for name, c := range map[string]struct {
+		act  func(s *scripted, u *underway)
+		want bool
+	}{
+		"completed": {func(s *scripted, u *underway) { s.becomes(t, job{state: completed}) }, true},
+		"faulted":   {func(s *scripted, u *underway) { s.becomes(t, job{state: nodeFail}) }, true},
+		"rejected":  {func(s *scripted, u *underway) { s.becomes(t, job{state: cancelled}) }, true},
+		"cancelled": {func(s *scripted, u *underway) { u.cancel(backend.ErrCancelled) }, true},
+		"detached":  {func(s *scripted, u *underway) { u.cancel(backend.ErrDetached) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spool := t.TempDir()
+			sceneWith(t, Options{Spool: spool}, queue.Spec{}, func(s *scripted, u *underway) {
+				c.act(s, u)
+				_, _ = u.end()
+				if taken(u, spool) != c.want {
+					t.Errorf("marked: %v", !c.want)
+				}
+			})
+		})
+	}
+	spool := t.TempDir()
+	sceneWith(t, Options{Spool: spool}, queue.Spec{}, func(s *scripted, u *underway) {
+		s.becomes(t, job{state: nodeFail})
+		_, _ = u.end()
+		again := begin(u.t, u.b, u.task)
+		time.Sleep(time.Second)
+		if taken(u, spool) {
+			t.Error("a task's folder that is in use is marked as done with")
+		}
+		s.becomes(t, job{state: completed})
+		again.result()
+	})
+}
+
 // A slurmctld that lost its state gives a job's number to another's.
 func TestNumbersOfOthers(t *testing.T) {
 	another := func(s *scripted) { s.job = job{id: 17, name: "another", state: running, start: time.Now()} }

@@ -59,6 +59,7 @@ type outcome struct {
 // underway is a Run in the background.
 type underway struct {
 	t       testing.TB
+	b       *Backend
 	task    queue.Task
 	cancel  context.CancelCauseFunc
 	started chan string
@@ -67,7 +68,7 @@ type underway struct {
 
 func begin(t testing.TB, b *Backend, task queue.Task) *underway {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	u := &underway{t: t, task: task, cancel: cancel, started: make(chan string, 1), over: make(chan outcome, 1)}
+	u := &underway{t: t, b: b, task: task, cancel: cancel, started: make(chan string, 1), over: make(chan outcome, 1)}
 	go func() {
 		result, err := b.Run(ctx, backend.Attempt{Task: task, Number: 1, Token: 7, Started: func(place string) { u.started <- place }})
 		u.over <- outcome{result, err}

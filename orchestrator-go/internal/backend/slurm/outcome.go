@@ -60,11 +60,6 @@ func (f *follower) result(worst job) (*queue.Result, error) {
 		}
 	}
 	f.show(r, worst)
-	if f.p.folder != "" {
-		if err := take(f.p.folder); err != nil {
-			f.b.log.Warn("cannot mark a task's folder as done with", "task", f.p.task.ID, "error", err)
-		}
-	}
 	return r, nil
 }
 
