@@ -14,6 +14,9 @@ import (
 	"dspyagent.io/orchestrator/internal/backend"
 )
 
+// slowSubmit is how long a submission takes while another's may be under way: a leader's that was replaced meanwhile.
+const slowSubmit = time.Second
+
 // found is the job of a task, and what was known of it when it was found.
 type found struct {
 	id   int64
@@ -33,7 +36,11 @@ func (b *Backend) ensure(ctx context.Context, p plan, fresh bool) (found, error)
 		}
 		if err == nil {
 			var id int64
+			begun := time.Now()
 			if id, err = b.control.submit(ctx, p.submission); err == nil {
+				if time.Since(begun) > slowSubmit {
+					id = b.oldest(ctx, p, id)
+				}
 				return found{id: id}, nil
 			}
 			fresh = false
@@ -46,6 +53,22 @@ func (b *Backend) ensure(ctx context.Context, p plan, fresh bool) (found, error)
 			return found{}, err
 		}
 	}
+}
+
+// oldest looks, after a submission that took long, whether another leader's was under way before it; of all live jobs
+// the oldest stays, whoever looks.
+func (b *Backend) oldest(ctx context.Context, p plan, id int64) int64 {
+	jobs, err := b.control.find(ctx, p.name)
+	if err != nil {
+		b.log.Warn("cannot tell whether a task has a second job", "task", p.task.ID, "error", err)
+		return id
+	}
+	live := liveIDs(group(jobs))
+	if len(live) < 2 {
+		return id
+	}
+	b.cancelExtra(ctx, p, live[1:])
+	return live[0]
 }
 
 // ownReason is what Slurm said of an error, without our own causes.
