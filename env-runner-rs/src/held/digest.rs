@@ -22,6 +22,13 @@ impl Digest {
         }
         Some(Self(bytes))
     }
+
+    /// What logs hold of it: all of it is the key to the workspace.
+    pub fn brief(&self) -> String {
+        let mut digits = self.to_string();
+        digits.truncate(12);
+        digits + "…"
+    }
 }
 
 impl fmt::Display for Digest {
@@ -72,6 +79,7 @@ mod tests {
     #[test]
     fn one_spelling_names_one_workspace() {
         assert_eq!(Digest::parse(ABC).unwrap().to_string(), ABC);
+        assert_eq!(Digest::parse(ABC).unwrap().brief(), "ba7816bf8f01…");
         let (upper, long) = (ABC.to_uppercase(), format!("{ABC}0"));
         for bad in ["", "main", "f-0123456789ab", &ABC[1..], &upper, &long, &format!("{}é", &ABC[2..])] {
             assert_eq!(Digest::parse(bad), None, "{bad}");

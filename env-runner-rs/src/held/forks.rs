@@ -176,13 +176,13 @@ impl Held {
                 Ok(fork) => match self.shelf().give(&base.digest, fork, self.settings.spare_forks) {
                     None => {
                         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                        tracing::debug!(took_ms, sha256 = %base.digest, "a fork was put back");
+                        tracing::debug!(took_ms, sha256 = base.digest.brief(), "a fork was put back");
                         return;
                     }
                     surplus => surplus,
                 },
                 Err(cause) => {
-                    tracing::debug!(%cause, sha256 = %base.digest, "a fork is thrown away");
+                    tracing::debug!(%cause, sha256 = base.digest.brief(), "a fork is thrown away");
                     Some(fork)
                 }
             },

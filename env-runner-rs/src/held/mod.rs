@@ -177,7 +177,7 @@ impl Held {
 
     fn remove(&self, room: &Room) {
         for digest in &room.evicted {
-            tracing::info!(sha256 = %digest, "a workspace was let go");
+            tracing::info!(sha256 = digest.brief(), "a workspace was let go");
         }
         for name in &room.names {
             self.remove_name(name);
