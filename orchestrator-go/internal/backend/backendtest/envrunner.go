@@ -14,9 +14,9 @@ import (
 
 // EnvRunner is a real env runner in a process of its own; it ends with the test.
 type EnvRunner struct {
-	URL       string
-	Workspace string // where its commands run
-	cmd       *exec.Cmd
+	URL   string
+	Forks string // where its commands' own workspaces are
+	cmd   *exec.Cmd
 }
 
 // Stop sends SIGTERM, after which the runner takes no connections and lets commands end for a while.
@@ -37,12 +37,13 @@ func NewEnvRunner(t testing.TB, token string, flags ...string) *EnvRunner {
 	if err := os.WriteFile(tokenFile, []byte(token), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	forks := filepath.Join(dir, "forks")
 	if err := os.Mkdir(workspace, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(queuetest.Binary(t, "ENV_RUNNER_BIN", "env-runner"), append([]string{
 		"serve", "--listen", "127.0.0.1:0", "--token-file", tokenFile, "--workspace", workspace,
-		"--forks-dir", filepath.Join(dir, "forks"), "--port-file", portFile,
+		"--forks-dir", forks, "--port-file", portFile,
 	}, flags...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -60,5 +61,5 @@ func NewEnvRunner(t testing.TB, token string, flags ...string) *EnvRunner {
 		port = strings.TrimSpace(string(text))
 		return err == nil && port != ""
 	})
-	return &EnvRunner{URL: "http://127.0.0.1:" + port, Workspace: workspace, cmd: cmd}
+	return &EnvRunner{URL: "http://127.0.0.1:" + port, Forks: forks, cmd: cmd}
 }

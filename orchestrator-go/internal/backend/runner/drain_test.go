@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -32,8 +31,8 @@ func TestARealRunnerThatStops(t *testing.T) {
 		long <- err
 	}()
 	queuetest.Eventually(t, 10*time.Second, "the command runs", func() bool {
-		_, err := os.Stat(filepath.Join(stopping.Workspace, "started"))
-		return err == nil
+		found, err := filepath.Glob(filepath.Join(stopping.Forks, "*", "started"))
+		return err == nil && len(found) == 1
 	})
 	stopping.Stop(t)
 	queuetest.Eventually(t, 10*time.Second, "the pool knows", func() bool { n, _ := pool.Healthy(); return n == 0 })

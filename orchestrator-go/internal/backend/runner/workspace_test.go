@@ -6,9 +6,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -170,6 +173,46 @@ func TestWorkspacesOfARealRunner(t *testing.T) {
 	}
 	if pool.Capacity() < 1 || pool.Pressure() < 0 {
 		t.Errorf("capacity %d, pressure %v", pool.Capacity(), pool.Pressure())
+	}
+}
+
+// TestTasksOfARealRunnerShareNothing has one leave a file where Python would run it in the next.
+func TestTasksOfARealRunnerShareNothing(t *testing.T) {
+	pool, _ := real(t)
+	script := "ls -A; echo hostile > sitecustomize.py && mkdir d"
+	for range 3 {
+		result, err := pool.Run(bounded(t), attempt("t", "/bin/sh", "-c", script))
+		if err != nil || result.Reason != "Completed" || result.Stdout != "" {
+			t.Errorf("a task found what another left: %+v, %v", result, err)
+		}
+	}
+}
+
+// TestARunnerWithoutScratchWorkspaces is too old: the task is no worse for it, and never shares the main workspace.
+func TestARunnerWithoutScratchWorkspaces(t *testing.T) {
+	asked := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			fmt.Fprint(w, `{"max_concurrent": 1}`)
+			return
+		}
+		var body struct{ Workspace string }
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			t.Error(err)
+		}
+		asked <- body.Workspace
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, `{"error": {"code": "WorkspaceNotFound", "message": "There is no workspace."}}`)
+	}))
+	defer server.Close()
+	pool := startWith(t, runner.Options{Targets: []string{server.URL}})
+	_, err := pool.Run(bounded(t), attempt("t", "/bin/true"))
+	var fault *backend.Fault
+	if !errors.As(err, &fault) || fault.Code != "RunnerFault" {
+		t.Errorf("got %v", err)
+	}
+	if workspace := <-asked; workspace != "scratch" {
+		t.Errorf("it was asked for the workspace %q", workspace)
 	}
 }
 

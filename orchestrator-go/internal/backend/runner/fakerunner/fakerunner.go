@@ -167,7 +167,8 @@ func (r *Runner) serve(w http.ResponseWriter, req *http.Request) {
 	}
 	answer := r.admit(req)
 	defer r.leave()
-	switch known := body.Workspace == "" || r.Holds(body.Workspace); {
+	// Tasks never run in the main workspace, which all of them would share.
+	switch known := body.Workspace == "scratch" || r.Holds(body.Workspace); {
 	case answer.Drop:
 		panic(http.ErrAbortHandler)
 	case answer.Status != 0:
