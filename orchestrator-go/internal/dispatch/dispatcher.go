@@ -24,6 +24,7 @@ type Store interface {
 	Resign(ctx context.Context, term queue.Term, unbegun []queue.Entry) error
 	Adopt(ctx context.Context, cursor string, mine bool) ([]queue.Entry, string, error)
 	Next(ctx context.Context, limit int, block time.Duration) ([]queue.Entry, error)
+	Wanted(ctx context.Context, entries []queue.Entry) ([]bool, error)
 	Begin(ctx context.Context, entries []queue.Entry) ([]*queue.Task, error)
 	Record(ctx context.Context, term queue.Term, changes []queue.Change) error
 }

@@ -258,6 +258,19 @@ func (c *client) Next(ctx context.Context, limit int, block time.Duration) (entr
 	}
 }
 
+// Wanted implements Store.
+func (c *client) Wanted(ctx context.Context, entries []queue.Entry) (wanted []bool, err error) {
+	err = c.do(ctx, "wanted", func() error {
+		wanted = make([]bool, len(entries))
+		for i, e := range entries {
+			_, ended := c.ends[e.Task]
+			wanted[i] = !ended
+		}
+		return nil
+	})
+	return wanted, err
+}
+
 // Begin implements Store. Like the real one it asks for no term.
 func (c *client) Begin(ctx context.Context, entries []queue.Entry) (tasks []*queue.Task, err error) {
 	err = c.do(ctx, "begin", func() error {
@@ -331,4 +344,11 @@ func (s *fakeStore) states() map[string]queue.State {
 		out[id] = end.State
 	}
 	return out
+}
+
+// leaders is how many terms there were.
+func (s *fakeStore) leaders() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.epoch
 }

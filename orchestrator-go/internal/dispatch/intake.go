@@ -120,14 +120,49 @@ func (r *reign) adoptStrays() {
 	}
 }
 
+// admit admits entries. Those of scopes are looked up before, unless they are known: the entry of one that has ended,
+// sent twice or appended again in that moment, would be there for ever.
 func (r *reign) admit(entries []queue.Entry) {
-	if len(entries) == 0 {
-		return
+	looked := map[string]bool{} // whether they are wanted, by entry
+	for r.taking.Err() == nil && !r.tryAdmit(entries, looked) {
 	}
+}
+
+// tryAdmit reports false when there are scopes to look up, which it has tried.
+func (r *reign) tryAdmit(entries []queue.Entry, looked map[string]bool) bool {
+	if len(entries) == 0 {
+		return true
+	}
+	var unknown []queue.Entry
 	r.change(func(m *schedule.Machine) {
+		for _, e := range m.Unknown(entries) {
+			if _, done := looked[e.ID]; !done {
+				unknown = append(unknown, e)
+			}
+		}
+		if len(unknown) > 0 {
+			return
+		}
 		now := time.Now()
 		for _, e := range entries {
-			m.Admit(now, e)
+			if wanted, done := looked[e.ID]; done && !wanted {
+				m.Drop(e)
+			} else {
+				m.Admit(now, e)
+			}
 		}
 	})
+	if len(unknown) == 0 {
+		return true
+	}
+	wanted, err := r.store.Wanted(r.taking, unknown)
+	if err != nil {
+		r.log.Error("cannot look scopes up; trying again", "tasks", len(unknown), "error", err)
+		pause(r.taking, storePause)
+		return false
+	}
+	for i, e := range unknown {
+		looked[e.ID] = wanted[i]
+	}
+	return false
 }

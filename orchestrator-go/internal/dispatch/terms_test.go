@@ -183,6 +183,21 @@ func TestEveryLostReplyIsMadeGood(t *testing.T) {
 	}
 }
 
+// The same idempotency key again: the entry stayed as an open scope, which nobody could close.
+func TestAScopeThatIsSentAgainAfterItsEndLeavesNothing(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		p := w.start("a", nil)
+		w.store.enqueue("scope", queue.Spec{Scope: true})
+		w.store.request(queue.OpClose, "scope")
+		time.Sleep(time.Second)
+		w.expect("scope", queue.Succeeded, "")
+		w.store.enqueue("scope", queue.Spec{Scope: true})
+		time.Sleep(time.Second)
+		w.stop(p)
+		w.finish()
+	})
+}
+
 // What the store gave the former leader, which waited for entries when it was stopped, is read before what refers to it.
 func TestAParentThatTheFormerLeaderWasGivenIsKnownToItsChildren(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {

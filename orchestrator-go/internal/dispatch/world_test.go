@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a store with the processes that lead on it, on a simulated clock.
 type world struct {
-	t     *testing.T
+	t     reporter
 	store *fakeStore
 	seen  *history.History
 	opt   Options
@@ -32,6 +32,14 @@ type world struct {
 	runs map[string]int                                                           // attempts, by task
 	now  int                                                                      // attempts that run
 	most int                                                                      // that ran at once
+}
+
+// reporter is what a world needs of a test.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Context() context.Context
 }
 
 // process is a dispatcher with its connection to the store.
@@ -48,7 +56,7 @@ func simulate(t *testing.T, test func(*testing.T, *world)) {
 	synctest.Test(t, func(t *testing.T) { test(t, newWorld(t)) })
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t reporter) *world {
 	opt, seen := Defaults(), &history.History{}
 	return &world{
 		t: t, store: newFakeStore(opt.Lease, seen), seen: seen, opt: opt,
@@ -60,7 +68,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) start(name string, mishap func(context.Context, string) (before, after error)) *process {
 	fixed, err := limit.NewFixed(4)
 	if err != nil {
-		w.t.Fatal(err)
+		w.t.Fatalf("%v", err)
 	}
 	p := &process{
 		client: &client{fakeStore: w.store, name: name, mishap: mishap}, limit: fixed, ended: make(chan struct{}),
@@ -180,7 +188,7 @@ func (w *world) finish() {
 		w.t.Errorf("left: %d entries, %d standings", entries, standings)
 	}
 	if err := w.seen.Check(); err != nil {
-		w.t.Error(err)
+		w.t.Errorf("%v", err)
 	}
 	if w.now != 0 {
 		w.t.Errorf("%d attempts still run", w.now)

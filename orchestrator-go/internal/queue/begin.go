@@ -47,6 +47,24 @@ func (q *Redis) begin(ctx context.Context, entries []Entry) ([]*Task, error) {
 	return tasks, nil
 }
 
+// Wanted says of each entry whether its task is still asked for. That of others shows when they begin, but a scope never does.
+func (q *Redis) Wanted(ctx context.Context, entries []Entry) ([]bool, error) {
+	keys := make([]string, 0, 2*len(entries))
+	for _, e := range entries {
+		keys = append(keys, q.taskKey(e.Task), q.endKey(e.Task))
+	}
+	values, err := q.db.MGet(ctx, keys...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("looking tasks up: %w", err)
+	}
+	asked := make([]bool, len(entries))
+	for i, e := range entries {
+		task, err := wanted(e, values[2*i], values[2*i+1])
+		asked[i] = task != nil || err != nil // one that cannot be read may be of a later version
+	}
+	return asked, nil
+}
+
 // wanted is the task of an entry, unless that is stale.
 func wanted(e Entry, value, end any) (*Task, error) {
 	var rec record

@@ -248,6 +248,20 @@ func (m *Machine) Dangling(entries []queue.Entry) bool {
 	return false
 }
 
+// Unknown are the scopes among the entries that are not here.
+func (m *Machine) Unknown(entries []queue.Entry) []queue.Entry {
+	var scopes []queue.Entry
+	for _, e := range entries {
+		if e.Op == queue.OpTask && e.Meta.Scope && m.tasks[e.Task] == nil {
+			scopes = append(scopes, e)
+		}
+	}
+	return scopes
+}
+
+// Drop settles an entry that asks for nothing.
+func (m *Machine) Drop(e queue.Entry) { m.settled = append(m.settled, e.ID) }
+
 // Len is how many tasks are here.
 func (m *Machine) Len() int { return len(m.tasks) }
 

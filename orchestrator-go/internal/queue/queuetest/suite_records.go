@@ -2,6 +2,7 @@ package queuetest
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -160,9 +161,18 @@ func stale(t *testing.T, open opener) {
 	submit(t, q, spec)
 	l := lead(t, q)
 	first := l.one()
+	submit(t, q, spec) // it lost the race
+	loser := l.one()
+	if wanted, err := l.Wanted(t.Context(), []queue.Entry{first, loser}); err != nil || !slices.Equal(wanted, []bool{true, false}) {
+		t.Errorf("wanted: %v, %v", wanted, err)
+	}
 	l.finish(first, queue.Succeeded)
 	submit(t, q, spec) // its task has ended
-	if tasks := l.begin(l.one()); tasks[0] != nil {
+	late := l.one()
+	if wanted, err := l.Wanted(t.Context(), []queue.Entry{first, loser, late}); err != nil || slices.Contains(wanted, true) {
+		t.Errorf("wanted: %v, %v", wanted, err)
+	}
+	if tasks := l.begin(late); tasks[0] != nil {
 		t.Errorf("began %+v", tasks[0])
 	}
 }
