@@ -186,7 +186,7 @@ func environment(a backend.Attempt, folder, cwd string) []string {
 // reserved says that a variable is Slurm's or the wrapper's to set: one that came along in a copy of some job's
 // environment would pass off this job as that one.
 func reserved(name string) bool {
-	return slices.ContainsFunc([]string{"SLURM_", "_DSPY_", "_dspy_"}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+	return strings.HasPrefix(name, "SLURM_") || strings.HasPrefix(name, "_DSPY_")
 }
 
 // lastOfEach keeps one value per name, the last.

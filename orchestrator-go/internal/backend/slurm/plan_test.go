@@ -11,7 +11,7 @@ import (
 // A copy of some other job's environment must not make this job that one.
 func TestSlurmsOwnVariablesStay(t *testing.T) {
 	task := taskOf(queue.Spec{Argv: sh("exit 1"), Slurm: &queue.Slurm{CPUsPerTask: 2}, Env: map[string]string{
-		"SLURM_ARRAY_TASK_ID": "3", "SLURM_RESTART_COUNT": "5", "SLURM_CPUS_PER_TASK": "64", "_DSPY_ARGC": "9", "_dspy_told": "1", "MINE": "kept",
+		"SLURM_ARRAY_TASK_ID": "3", "SLURM_RESTART_COUNT": "5", "SLURM_CPUS_PER_TASK": "64", "_DSPY_ARGC": "9", "MINE": "kept",
 	}})
 	got := environment(backend.Attempt{Task: task, Token: 7}, "/spool/x", "/tmp")
 	want := []string{

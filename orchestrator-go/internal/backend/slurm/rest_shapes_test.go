@@ -128,7 +128,7 @@ func TestShapesOfSubmissions(t *testing.T) {
 
 func TestErrorNumbers(t *testing.T) {
 	for number, want := range map[int64]kind{
-		2000: refused, 2045: refused, 2050: refused, 9202: refused,
+		2000: refused, 2045: refused, 2050: notNow, 9202: refused,
 		1007: denied, 2002: denied, 6000: denied,
 		1001: unreachable, 1800: unreachable, 2027: unreachable, 5004: unreachable, 7000: unreachable, 110: unreachable,
 	} {
