@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dspyagent.io/orchestrator/internal/httpapi"
+	"dspyagent.io/orchestrator/internal/queue/queuetest"
 )
 
 // TestMain is also the runners' program: they are this binary, started again.
@@ -26,7 +27,7 @@ func TestKilledProcessesLoseNothing(t *testing.T) {
 	defer cancel()
 	report, err := run(ctx, options{
 		tasks: 20_000, batch: 1000, every: 800 * time.Millisecond, orchestrators: 3, runners: 2, workers: 16, faults: 20, queued: 10_000,
-		seed: 7, reddb: "../../dist/bin/reddb", source: "..", dir: t.TempDir(), quiet: true,
+		seed: 7, reddb: queuetest.Binary(t, "REDDB_BIN", "reddb"), source: "..", dir: t.TempDir(), quiet: true,
 	})
 	if err != nil {
 		t.Error(err)

@@ -89,11 +89,41 @@ func (a *away) mishap(ctx context.Context, op string) (before, after error) {
 func TestNothingBeginsAfterTheLeaseUntilTheStoreIsBack(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {
 		lost := &away{ops: []string{"lead"}}
-		p := w.start("a", lost.mishap)
+		var asked atomic.Int64
+		p := w.start("a", func(ctx context.Context, op string) (before, after error) {
+			if op == "begin" {
+				asked.Add(1)
+			}
+			return lost.mishap(ctx, op)
+		})
 		time.Sleep(time.Second)
 		lost.now.Store(true)
 		time.Sleep(2 * time.Second)
 		w.store.enqueue("t", queue.Spec{})
+		time.Sleep(time.Minute)
+		if w.attempts("t") != 0 || asked.Load() != 0 {
+			t.Error("an attempt began although another process could lead")
+		}
+		lost.now.Store(false)
+		time.Sleep(2 * w.opt.Lease)
+		w.expect("t", queue.Succeeded, "")
+		w.stop(p)
+		w.finish()
+	})
+}
+
+func TestAnAttemptWhoseBeginOutlastsTheLeaseDoesNotRun(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		lost := &away{ops: []string{"lead"}}
+		p := w.start("a", func(ctx context.Context, op string) (before, after error) {
+			if op == "begin" && lost.now.Load() {
+				time.Sleep(2 * w.opt.Lease)
+			}
+			return lost.mishap(ctx, op)
+		})
+		time.Sleep(time.Second)
+		lost.now.Store(true)
+		w.store.enqueue("t", queue.Spec{MaxAttempts: 1})
 		time.Sleep(time.Minute)
 		if n := w.attempts("t"); n != 0 {
 			t.Error("an attempt began although another process could lead")
