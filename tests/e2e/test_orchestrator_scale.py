@@ -21,7 +21,9 @@ pytestmark = in_cluster(300)
 TASKS = 10_000
 RUNNERS = "app.kubernetes.io/component=runners"
 SAMPLE = 20  # every so many-th result is read
-COMMAND = 'echo "$0 $DSPY_FENCING_TOKEN"'
+# A folder of a runner's that outlives its container. Each run leaves a line with the task's number there.
+SHARED = "/workspace"
+COMMAND = f'echo "$0" >> "{SHARED}/$1"; echo "$0 $DSPY_FENCING_TOKEN"'
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def scaled(release: Kube, orchestrator: Orchestrator, replicas: int) -> Iterator
 
 @contextmanager
 def shared_folder(release: Kube) -> Iterator[None]:
-    """Commands may write to a folder of their runner's that outlives them, and its container, which no command may otherwise."""
+    """Commands may write to a folder of their runner's; otherwise each has only one of its own, which goes with it."""
     deployment = workload(release, "deployment", "runners")
     release.run("set", "env", deployment, f"RUNNER_WRITABLE={SHARED}")
     recovered(release, "runners", "deployment")
@@ -61,10 +63,10 @@ def shared_folder(release: Kube) -> Iterator[None]:
 
 
 def batch(orchestrator: Orchestrator, count: int, script: str) -> tuple[str, list[str]]:
-    """Send so many tasks at once, $0 being their number; return their scope, closed, and their ids."""
+    """Send so many tasks at once, $0 being their number and $1 a name; return their scope, closed, and their ids."""
     scope = orchestrator.submit(scope=True)
     task = {"parent": scope, "max_attempts": 10}
-    tasks = [{**task, "argv": ["sh", "-c", script, str(number)]} for number in range(count)]
+    tasks = [{**task, "argv": ["sh", "-c", script, str(number), f"runs-{scope}"]} for number in range(count)]
     ids = accepted(orchestrator.post("/v1/tasks", {"tasks": tasks}))["ids"]
     record(orchestrator.post(f"/v1/tasks/{scope}/close"))
     return scope, ids
@@ -102,7 +104,8 @@ def test_ten_thousand_tasks_end_once_each_whatever_is_killed(
             early |= {task["id"]: task for task in orchestrator.list(parent=scope, state="Succeeded")}
             crash(release, component)
         assert_all_succeeded(orchestrator, scope, ids, early)
-        assert_results(release, orchestrator, ids)
+        assert_results(orchestrator, ids)
+        assert_effects(release, {task["id"]: task for task in orchestrator.list(parent=scope)}, ids, scope)
 
 
 def test_another_replica_leads_soon_after_the_leaders_death(release: Kube) -> None:
@@ -151,16 +154,31 @@ def assert_all_succeeded(
     assert not [task for task in orchestrator.list("/v1/dead-letters") if task.get("parent") == scope]
 
 
-def assert_results(release: Kube, orchestrator: Orchestrator, ids: list[str]) -> None:
-    """What is recorded is each task's own, of the attempt with the highest token; both runners had their share."""
-    places = set()
+def assert_results(orchestrator: Orchestrator, ids: list[str]) -> None:
+    """What is recorded is each task's own, of the attempt with the highest token."""
     for number in range(0, len(ids), SAMPLE):
         task = orchestrator.task(ids[number])
         tokens = [attempt["token"] for attempt in task["history"]]
         assert task["result"]["stdout"] == f"{number} {max(tokens)}\n"
         assert tokens == sorted(set(tokens))
-        places.add(host(task))
-    assert places >= {pod["status"]["podIP"] for pod in release.list("pods", RUNNERS)}
+
+
+def assert_effects(release: Kube, tasks: dict[str, Any], ids: list[str], scope: str) -> None:
+    """Each task ran where its record says, and no more often than it was attempted."""
+    runs: Counter[str] = Counter()
+    for pod in release.list("pods", RUNNERS):
+        file = release.run(
+            "exec", pod["metadata"]["name"], "-c", "runner", "--", "cat", f"{SHARED}/runs-{scope}"
+        )
+        here = Counter(file.split())
+        runs += here
+        claimed = {
+            str(number) for number, name in enumerate(ids) if host(tasks[name]) == pod["status"]["podIP"]
+        }
+        assert claimed
+        assert claimed <= here.keys()
+    assert not [number for number, name in enumerate(ids) if runs[str(number)] > tasks[name]["attempts"]]
+    print(f"{runs.total()} runs of {len(ids)} tasks")
 
 
 def host(task: dict[str, Any]) -> str | None:
