@@ -175,7 +175,8 @@ func (p *process) start() error {
 	}
 	cmd := exec.Command(p.argv[0], p.argv[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// A group of its own: an interrupt at the terminal is for the soak, which ends the others.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := errors.Join(cmd.Start(), log.Close()); err != nil {
 		return fmt.Errorf("starting %s: %w", p.name, err)
 	}
