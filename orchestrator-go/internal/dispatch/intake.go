@@ -120,15 +120,15 @@ func (r *reign) adoptStrays() {
 	}
 }
 
-// admit admits entries. Those of scopes are looked up before, unless they are known: the entry of one that has ended,
-// sent twice or appended again in that moment, would be there for ever.
+// admit admits entries. Those of scopes and children are looked up before, unless they are known: one may have ended, and
+// its entry have been sent twice, appended again in that moment, or read twice.
 func (r *reign) admit(entries []queue.Entry) {
 	looked := map[string]bool{} // whether they are wanted, by entry
 	for r.taking.Err() == nil && !r.tryAdmit(entries, looked) {
 	}
 }
 
-// tryAdmit reports false when there are scopes to look up, which it has tried.
+// tryAdmit reports false when there are tasks to look up, which it has tried.
 func (r *reign) tryAdmit(entries []queue.Entry, looked map[string]bool) bool {
 	if len(entries) == 0 {
 		return true
@@ -157,7 +157,7 @@ func (r *reign) tryAdmit(entries []queue.Entry, looked map[string]bool) bool {
 	}
 	wanted, err := r.store.Wanted(r.taking, unknown)
 	if err != nil {
-		r.log.Error("cannot look scopes up; trying again", "tasks", len(unknown), "error", err)
+		r.log.Error("cannot look tasks up; trying again", "tasks", len(unknown), "error", err)
 		pause(r.taking, storePause)
 		return false
 	}

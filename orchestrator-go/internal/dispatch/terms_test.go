@@ -228,6 +228,28 @@ func TestAScopeThatIsSentAgainAfterItsEndLeavesNothing(t *testing.T) {
 	})
 }
 
+// It was counted as another child, one that failed.
+func TestAChildThatIsSentAgainAfterItsEndCountsOnce(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		p := w.start("a", nil)
+		w.on("long", lasting(10*time.Second))
+		w.store.enqueue("scope", queue.Spec{Scope: true})
+		w.store.enqueue("long", queue.Spec{Parent: "scope"})
+		w.store.enqueue("child", queue.Spec{Parent: "scope"})
+		w.store.request(queue.OpClose, "scope")
+		time.Sleep(time.Second)
+		w.expect("child", queue.Succeeded, "")
+		w.store.enqueue("child", queue.Spec{Parent: "scope"})
+		time.Sleep(20 * time.Second)
+		w.expect("scope", queue.Succeeded, "")
+		if out, _ := w.store.end("scope"); out.Children != (queue.Children{Succeeded: 2}) {
+			t.Errorf("its children: %+v", out.Children)
+		}
+		w.stop(p)
+		w.finish()
+	})
+}
+
 // What the store gave the former leader, which waited for entries when it was stopped, is read before what refers to it.
 func TestAParentThatTheFormerLeaderWasGivenIsKnownToItsChildren(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {

@@ -47,22 +47,23 @@ func (q *Redis) begin(ctx context.Context, entries []Entry) ([]*Task, error) {
 	return tasks, nil
 }
 
-// Wanted says of each entry whether its task is still asked for. That of others shows when they begin, but a scope never does.
+// Wanted says of each entry whether its task is there and has not ended, without reading it.
 func (q *Redis) Wanted(ctx context.Context, entries []Entry) ([]bool, error) {
-	keys := make([]string, 0, 2*len(entries))
-	for _, e := range entries {
-		keys = append(keys, q.taskKey(e.Task), q.endKey(e.Task))
-	}
-	values, err := q.db.MGet(ctx, keys...).Result()
+	there, ended := make([]*redis.IntCmd, len(entries)), make([]*redis.IntCmd, len(entries))
+	_, err := q.db.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, e := range entries {
+			there[i], ended[i] = p.Exists(ctx, q.taskKey(e.Task)), p.Exists(ctx, q.endKey(e.Task))
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("looking tasks up: %w", err)
 	}
-	asked := make([]bool, len(entries))
-	for i, e := range entries {
-		task, err := wanted(e, values[2*i], values[2*i+1])
-		asked[i] = task != nil || err != nil // one that cannot be read may be of a later version
+	wanted := make([]bool, len(entries))
+	for i := range entries {
+		wanted[i] = there[i].Val() == 1 && ended[i].Val() == 0
 	}
-	return asked, nil
+	return wanted, nil
 }
 
 // wanted is the task of an entry, unless that is stale.

@@ -100,7 +100,8 @@ func (m *Machine) admit(now time.Time, e queue.Entry) {
 		return
 	}
 	t := m.newTask(now, e)
-	if parent != nil && parent.phase < ending {
+	// One that comes too late is nobody's child: it may be the entry of a retry, of a task that was counted already.
+	if m.adopting && parent != nil && parent.phase < ending || m.adoptable(parent) {
 		parent.adopt(t)
 		m.show(parent)
 		t.deadline = earlier(t.deadline, parent.deadline)
@@ -248,15 +249,16 @@ func (m *Machine) Dangling(entries []queue.Entry) bool {
 	return false
 }
 
-// Unknown are the scopes among the entries that are not here.
+// Unknown are the entries of tasks that are not here, of which the end may have been recorded: others show it when they
+// begin. A scope never does, and a child may end without that, and be counted by its parent again.
 func (m *Machine) Unknown(entries []queue.Entry) []queue.Entry {
-	var scopes []queue.Entry
+	var unknown []queue.Entry
 	for _, e := range entries {
-		if e.Op == queue.OpTask && e.Meta.Scope && m.tasks[e.Task] == nil {
-			scopes = append(scopes, e)
+		if e.Op == queue.OpTask && (e.Meta.Scope || e.Meta.Parent != "") && m.tasks[e.Task] == nil {
+			unknown = append(unknown, e)
 		}
 	}
-	return scopes
+	return unknown
 }
 
 // Drop settles an entry that asks for nothing.
