@@ -101,7 +101,7 @@ func (m *Machine) admit(now time.Time, e queue.Entry) {
 	}
 	t := m.newTask(now, e)
 	// One that comes too late is nobody's child: it may be the entry of a retry, of a task that was counted already.
-	if m.adopting && parent != nil && parent.phase < ending || m.adoptable(parent) {
+	if parent != nil && parent.phase < ending && (m.adopting || !parent.closed) {
 		parent.adopt(t)
 		m.show(parent)
 		t.deadline = earlier(t.deadline, parent.deadline)
