@@ -9,68 +9,26 @@ type tenant struct {
 	index   int    // among those that wait; -1 for none
 }
 
-// tenants is a heap of those with ready tasks, the next to be served on top.
-type tenants []*tenant
+// tenants are those with ready tasks, the next to be served on top.
+type tenants = ranking[*tenant]
 
-func (h tenants) Len() int { return len(h) }
-
-func (h tenants) Less(i, j int) bool {
-	if h[i].running != h[j].running {
-		return h[i].running < h[j].running
+func (t *tenant) before(other *tenant) bool {
+	if t.running != other.running {
+		return t.running < other.running
 	}
-	return h[i].served < h[j].served
+	return t.served < other.served
 }
 
-func (h tenants) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
+func (t *tenant) at(index int) { t.index = index }
 
-// Push implements heap.Interface.
-func (h *tenants) Push(x any) {
-	t := x.(*tenant)
-	t.index = len(*h)
-	*h = append(*h, t)
-}
+// byPriority has the task of the highest priority on top, of equals the oldest.
+type byPriority = ranking[*task]
 
-// Pop implements heap.Interface.
-func (h *tenants) Pop() any {
-	last := len(*h) - 1
-	t := (*h)[last]
-	(*h)[last] = nil
-	*h, t.index = (*h)[:last], -1
-	return t
-}
-
-// byPriority is a heap of tasks: the highest priority on top, of equals the oldest.
-type byPriority []*task
-
-func (h byPriority) Len() int { return len(h) }
-
-func (h byPriority) Less(i, j int) bool {
-	if a, b := h[i].entry.Meta.Priority, h[j].entry.Meta.Priority; a != b {
+func (t *task) before(other *task) bool {
+	if a, b := t.entry.Meta.Priority, other.entry.Meta.Priority; a != b {
 		return a > b
 	}
-	return h[i].seq < h[j].seq
+	return t.seq < other.seq
 }
 
-func (h byPriority) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (h *byPriority) Push(x any) {
-	t := x.(*task)
-	t.index = len(*h)
-	*h = append(*h, t)
-}
-
-// Pop implements heap.Interface.
-func (h *byPriority) Pop() any {
-	last := len(*h) - 1
-	t := (*h)[last]
-	(*h)[last] = nil
-	*h, t.index = (*h)[:last], -1
-	return t
-}
+func (t *task) at(index int) { t.index = index }
