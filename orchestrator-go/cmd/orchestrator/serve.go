@@ -36,7 +36,7 @@ const flushTimeout = 3 * time.Second
 // otherwise took a fifth of the time of small queues, runs once as much again has been allocated.
 const ballastBytes = 64 << 20
 
-// serve runs until ctx ends: it then begins no further attempt, drains, and returns.
+// serve runs until ctx ends: it then drains, and returns.
 func serve(ctx context.Context, c *config.Config) error {
 	defer runtime.KeepAlive(make([]byte, ballastBytes))
 	var level slog.Level

@@ -75,8 +75,9 @@ func New(store Store, places map[string]Place, opt Options, log *slog.Logger, me
 	return &Dispatcher{store: store, places: places, opt: opt, log: log.With("component", "dispatch"), metrics: metrics}
 }
 
-// Run leads whenever no other process does, until ctx ends. It then drains: it begins no further attempt, lets
-// those that run end within DrainTimeout, hands the rest back, and returns when every outcome is recorded.
+// Run leads whenever no other process does, until ctx ends. It then drains: attempts that run have
+// DrainTimeout to end, others begin only as long as the first of these last; the rest is handed back, and it returns
+// when every outcome is recorded.
 func (d *Dispatcher) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		sent := time.Now()
@@ -123,13 +124,6 @@ func (d *Dispatcher) Leading() (view schedule.View, since time.Time, leads bool)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.machine.View(), r.since, true
-}
-
-// Wake has the leader look for tasks that it may begin now, such as after a limit grew. It never waits.
-func (d *Dispatcher) Wake() {
-	if r := d.current(); r != nil {
-		signal(r.work)
-	}
 }
 
 func (d *Dispatcher) resumes(backend string) bool { return d.places[or(backend)].Resumes }

@@ -208,7 +208,7 @@ func TestErrorsOfTheQueueAreSafe(t *testing.T) {
 		queue.ErrNotFound: "TaskNotFound", queue.ErrFinished: "AlreadyFinished", queue.ErrNotDead: "NotDead",
 		queue.ErrIdempotencyConflict: "IdempotencyConflict", queue.ErrBadCursor: "BadCursor",
 		queue.ErrTooLarge: "TooLarge", queue.ErrParentEnded: "ParentEnded", queue.ErrParentNotFound: "ParentNotFound",
-		queue.ErrForbidden: "ParentNotFound", queue.ErrNotScope: "NotScope",
+		queue.ErrNotScope:                          "NotScope",
 		errors.New("dial 10.0.0.7: secret detail"): "StoreUnavailable",
 	} {
 		w := send(t, &fakeTasks{err: err}, "GET", "/v1/tasks/"+knownID, "")

@@ -76,7 +76,7 @@ func (a *API) explain(ctx context.Context, err error) error {
 		return failForNow(429, "QueueFull", "As many tasks wait as the queue may hold, and nothing was added; send the request again in a few seconds.")
 	case errors.Is(err, queue.ErrParentEnded):
 		return fail(409, "ParentEnded", "The parent has ended or was closed, and takes no more children; send the task without it or with another.")
-	case errors.Is(err, queue.ErrParentNotFound), errors.Is(err, queue.ErrForbidden):
+	case errors.Is(err, queue.ErrParentNotFound):
 		return fail(422, "ParentNotFound", "There is no such parent task of this tenant; it may have expired.")
 	case errors.Is(err, queue.ErrNotScope):
 		return fail(409, "NotScope", "The task is no open scope; only those can be closed. Cancel it instead.")

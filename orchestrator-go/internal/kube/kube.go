@@ -13,8 +13,8 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// Client is the part of Kubernetes' API that the orchestrator uses. A whole clientset is one, too; with it the program
-// would be 9 MB larger (53 without).
+// Client is the part of Kubernetes' API that the orchestrator uses. A whole clientset is one, too, and
+// brings every other one along.
 type Client interface {
 	AuthenticationV1() authentication.AuthenticationV1Interface
 	AuthorizationV1() authorization.AuthorizationV1Interface

@@ -113,9 +113,3 @@ func taskID(m redis.XMessage) string {
 
 // Before says whether the entry was appended before a time, by the store's clock.
 func (e Entry) Before(t time.Time) bool { return older(e.ID, at(t)) == e.ID && e.ID != at(t) }
-
-// AppendedAt is when the entry was appended, by the store's clock.
-func (e Entry) AppendedAt() time.Time {
-	ms, _ := split(e.ID)
-	return time.UnixMilli(int64(ms))
-}

@@ -33,7 +33,6 @@ var (
 	ErrParentEnded         = errors.New("the parent has ended")
 	ErrTooDeep             = errors.New("tasks are nested too deeply")
 	ErrNotScope            = errors.New("the task is not a scope")
-	ErrForbidden           = errors.New("the task is another tenant's")
 )
 
 // State is where a task stands.

@@ -264,9 +264,6 @@ func (m *Machine) Unknown(entries []queue.Entry) []queue.Entry {
 // Drop settles an entry that asks for nothing.
 func (m *Machine) Drop(e queue.Entry) { m.settled = append(m.settled, e.ID) }
 
-// Len is how many tasks are here.
-func (m *Machine) Len() int { return len(m.tasks) }
-
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

@@ -221,8 +221,8 @@ func (a *anything) counts() {
 			a.t.Fatalf("the key %q counts %+v, and %d run", name, key, n)
 		}
 	}
-	if n := len(a.which(every)); a.machine.Len() != n {
-		a.t.Fatalf("the machine holds %d tasks of %d that have not ended", a.machine.Len(), n)
+	if n := len(a.which(every)); len(a.machine.tasks) != n {
+		a.t.Fatalf("the machine holds %d tasks of %d that have not ended", len(a.machine.tasks), n)
 	}
 }
 
@@ -290,7 +290,7 @@ func (a *anything) comeToAnEnd() {
 		a.close(id)
 	}
 	for range 1000 {
-		if a.machine.Len() == 0 {
+		if len(a.machine.tasks) == 0 {
 			return
 		}
 		a.begin(10)

@@ -8,14 +8,21 @@ import (
 	"net/http"
 	"testing"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"dspyagent.io/orchestrator/internal/telemetry"
 )
 
+// request is within the span of one that came with a traceparent.
+func request(traceparent string) context.Context {
+	ctx := telemetry.Remote(context.Background(), http.Header{"Traceparent": {traceparent}})
+	ctx, _ = telemetry.Begin(ctx, "request", trace.SpanKindServer)
+	return ctx
+}
+
 func TestLogLines(t *testing.T) {
 	var out bytes.Buffer
-	ctx := telemetry.WithTrace(context.Background(), http.Header{
-		"Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
-	})
+	ctx := request("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 	log := telemetry.NewLogger(&out, slog.LevelInfo).With("component", "test")
 	log.DebugContext(ctx, "hidden")
 	log.WarnContext(ctx, "shown", "n", 1)
@@ -37,8 +44,7 @@ func TestLogLines(t *testing.T) {
 
 func TestARequestWithoutTraceGetsOne(t *testing.T) {
 	for _, given := range []string{"", "00-zz-01", "00-00000000000000000000000000000000-b7ad6b7169203331-01"} {
-		ctx := telemetry.WithTrace(context.Background(), http.Header{"Traceparent": {given}})
-		if got := telemetry.Traceparent(ctx); len(got) != 55 || got == given {
+		if got := telemetry.Traceparent(request(given)); len(got) != 55 || got == given {
 			t.Errorf("%q became %q", given, got)
 		}
 	}

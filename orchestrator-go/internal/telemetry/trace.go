@@ -14,12 +14,6 @@ const header = "traceparent"
 
 var format = propagation.TraceContext{}
 
-// WithTrace continues the trace of a request, or begins one.
-func WithTrace(ctx context.Context, h http.Header) context.Context {
-	ctx = Remote(ctx, h)
-	return next(trace.SpanContextFromContext(ctx), ctx)
-}
-
 // Remote is ctx within the span that a request's headers name, if they do.
 func Remote(ctx context.Context, h http.Header) context.Context {
 	return format.Extract(ctx, propagation.HeaderCarrier(h))
@@ -40,15 +34,6 @@ func Traceparent(ctx context.Context) string {
 
 // Inject sets the header for a call made within the span of ctx.
 func Inject(ctx context.Context, h http.Header) {
-	format.Inject(ctx, propagation.HeaderCarrier(h))
-}
-
-// Propagate sets the header for a call made on behalf of a stored traceparent, with a span id of its own.
-func Propagate(h http.Header, traceparent string) {
-	if traceparent == "" {
-		return
-	}
-	ctx := WithTrace(context.Background(), http.Header{http.CanonicalHeaderKey(header): {traceparent}})
 	format.Inject(ctx, propagation.HeaderCarrier(h))
 }
 

@@ -230,6 +230,6 @@ func moves(t *testing.T, open opener) {
 		t.Errorf("pending: %+v", got)
 	}
 	if !old.Before(time.Now().Add(time.Minute)) || old.Before(time.Now().Add(-time.Minute)) {
-		t.Errorf("the entry's age: %v", old.AppendedAt())
+		t.Errorf("the age of entry %s", old.ID)
 	}
 }
