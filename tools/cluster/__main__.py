@@ -17,6 +17,7 @@ from tools.cluster.local.provider import LocalProvider
 from tools.cluster.provider import Cluster, Options, Provider, by_name, choose
 from tools.common import paths
 from tools.common.cli import exit_status
+from tools.common.files import remove_tree
 from tools.common.lock import exclusive
 from tools.common.process import ToolError
 from tools.common.progress import Progress
@@ -94,8 +95,7 @@ def down(arguments: argparse.Namespace, progress: Progress) -> None:
     marker = target.folder.with_suffix(".provider")
     if marker.exists():
         provider_of(target).down(target, progress)
-    if target.folder.exists():
-        shutil.rmtree(target.folder)
+    remove_tree(target.folder)
     marker.unlink(missing_ok=True)
     progress.line(f"cluster {target.name} is gone")
 
@@ -170,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--nat", action="store_true", help="local: let pods reach the network outside")
     verb.set_defaults(run=locked(up))
     verbs.add_parser("down", parents=[named], help="remove the cluster and all it made").set_defaults(
-        run=down
+        run=locked(down)
     )
     verb = verbs.add_parser("status", help="list the clusters")
     verb.add_argument("--json", action="store_true")

@@ -19,6 +19,7 @@ from tools.cluster.local import addons, certificates, cgroups, config, network
 from tools.cluster.local.layout import CONTAINERD_SOCKET, Layout
 from tools.cluster.provider import Cluster, Options, Verdict
 from tools.common import paths
+from tools.common.files import remove_tree
 from tools.common.process import ProcessId, ToolError, run
 from tools.common.progress import Progress
 
@@ -182,8 +183,7 @@ def _wait_for_namespaces(pid: int) -> None:
 
 
 def _empty(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+    remove_tree(folder)
     folder.mkdir(parents=True, mode=0o700)
     (folder / "logs").mkdir()
 
