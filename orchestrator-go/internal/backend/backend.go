@@ -34,6 +34,12 @@ type Backend interface {
 	Run(ctx context.Context, a Attempt) (*queue.Result, error)
 }
 
+// Reaper is a backend of which work goes on that was detached.
+type Reaper interface {
+	// Reap ends the work that earlier attempts at a task may have left, of this process or another. Nobody wants its result.
+	Reap(ctx context.Context, task string) error
+}
+
 // Tailer is a backend that can show what a running task has written.
 type Tailer interface {
 	// Tail returns what there is from an offset on, at most some 64 KiB, and the offset to ask for next.

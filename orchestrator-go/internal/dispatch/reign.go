@@ -15,6 +15,9 @@ import (
 // storePause is how long a loop waits before it asks a failing store again.
 const storePause = 200 * time.Millisecond
 
+// reapLimit is of how many tasks at once what an earlier leader left is looked for.
+const reapLimit = 16
+
 // reign is one term of this process. Its goroutines share the machine under a lock that is never held over input
 // or output; a change to it wakes those that carry out what it decides.
 type reign struct {
@@ -38,13 +41,15 @@ type reign struct {
 	finish    context.CancelFunc
 	running   sync.WaitGroup // attempts
 	idle      chan *attempt  // to those who have carried one and could carry another
+	reaping   chan struct{}  // holds a token for each task of which something is being ended
 	keptUntil atomic.Int64   // when the lease may have run out, in Unix nanoseconds
 }
 
 func newReign(d *Dispatcher, term queue.Term, since time.Time) *reign {
 	r := &reign{
 		Dispatcher: d, term: term, since: since, attempts: map[string]*attempt{}, idle: make(chan *attempt),
-		work: make(chan struct{}, 1), record: make(chan struct{}, 1),
+		reaping: make(chan struct{}, reapLimit),
+		work:    make(chan struct{}, 1), record: make(chan struct{}, 1),
 		machine: schedule.New(schedule.Options{
 			Backoff:      func(attempt int) time.Duration { return backoff(attempt, d.opt.BackoffBase, d.opt.BackoffMax) },
 			PublishAfter: d.opt.PublishAfter, Resumes: d.resumes,
@@ -206,8 +211,36 @@ func (r *reign) change(what func(*schedule.Machine)) {
 // stop breaks off the attempts that the machine says; the lock is held.
 func (r *reign) stop() {
 	for _, stop := range r.machine.Stops() {
-		if a := r.attempts[stop.Task]; a != nil {
+		if stop.Stray {
+			r.reapLater(stop)
+		} else if a := r.attempts[stop.Task]; a != nil {
 			a.cancel(backend.ErrCancelled)
 		}
 	}
+}
+
+// reapLater ends what an earlier leader left of a task; the lock is held. After the halt that is the next leader's to do.
+func (r *reign) reapLater(stop schedule.Stop) {
+	if r.taking.Err() == nil {
+		r.running.Go(func() { r.reap(stop) })
+	}
+}
+
+func (r *reign) reap(stop schedule.Stop) {
+	select {
+	case r.reaping <- struct{}{}:
+		defer func() { <-r.reaping }()
+	case <-r.taking.Done():
+		return
+	}
+	if reaper, can := r.places[or(stop.Backend)].Backend.(backend.Reaper); can {
+		err := reaper.Reap(r.taking, stop.Task)
+		if r.taking.Err() != nil {
+			return
+		}
+		if err != nil {
+			r.log.Warn("what an earlier attempt began may go on", "task", stop.Task, "error", err)
+		}
+	}
+	r.change(func(m *schedule.Machine) { m.Gone(time.Now(), stop.Task) })
 }

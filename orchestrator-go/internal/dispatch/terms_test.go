@@ -283,3 +283,25 @@ func TestAParentThatTheFormerLeaderWasGivenIsKnownToItsChildren(t *testing.T) {
 		w.finish()
 	})
 }
+
+// Its leader died before it could end the job, which goes on by itself.
+func TestWhatACancelledTaskLeftIsEndedByTheNextLeader(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		a := w.start("a", nil)
+		w.on("t", lasting(time.Hour))
+		w.store.enqueue("t", queue.Spec{Backend: queue.SlurmBackend})
+		time.Sleep(time.Second)
+		a.pause()
+		w.store.request(queue.OpCancel, "t")
+		b := w.start("b", nil)
+		time.Sleep(5 * time.Second)
+		w.expect("t", queue.Cancelled, "")
+		if n := w.attempts("t"); n != 1 || !slices.Equal(w.reaped, []string{"t"}) {
+			t.Errorf("%d attempts; ended what was left of %v", n, w.reaped)
+		}
+		a.resume()
+		w.stop(a)
+		w.stop(b)
+		w.finish()
+	})
+}

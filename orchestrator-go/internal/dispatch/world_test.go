@@ -32,6 +32,8 @@ type world struct {
 	runs map[string]int                                                           // attempts, by task
 	now  int                                                                      // attempts that run
 	most int                                                                      // that ran at once
+
+	reaped []string // tasks of which what was left ended
 }
 
 // reporter is what a world needs of a test.
@@ -94,6 +96,15 @@ func (w *world) stop(p *process) {
 	if n := p.limit.InFlight(); n != 0 {
 		w.t.Errorf("%s still holds %d permits", p.name, n)
 	}
+}
+
+// Reap implements backend.Reaper.
+func (b fakeBackend) Reap(_ context.Context, task string) error {
+	b.client.gate()
+	b.world.mu.Lock()
+	defer b.world.mu.Unlock()
+	b.world.reaped = append(b.world.reaped, task)
+	return nil
 }
 
 // fakeBackend is a fake backend that plays what the test says.

@@ -49,10 +49,11 @@ func (m *Machine) Begun(now time.Time, id string, token func(attempt int) int64)
 	t.entry.Begun++
 	if t.reason != nil {
 		m.release(t)
-		m.finish(now, t, t.reason.outcome(nil))
+		m.letGo(now, t)
 		return 0
 	}
 	t.enter(running)
+	t.lingers = m.opt.Resumes(t.entry.Meta.Backend)
 	t.startedAt, t.token, t.place = now, token(t.entry.Begun), ""
 	m.starts = append(m.starts, t)
 	m.burn(now, t, 1)
@@ -64,7 +65,7 @@ func (m *Machine) NotBegun(now time.Time, id string) {
 	t := m.tasks[id]
 	m.release(t)
 	if t.reason != nil {
-		m.finish(now, t, t.reason.outcome(nil))
+		m.letGo(now, t)
 		return
 	}
 	m.enqueue(now, t)
@@ -94,6 +95,9 @@ func (m *Machine) Ended(now time.Time, id string, v Verdict) {
 	t := m.tasks[id]
 	m.release(t)
 	m.burn(now, t, -1)
+	if t.reason != nil && v.Fault != nil {
+		v.Fault = t.reason.fault() // which broke it off
+	}
 	t.remember(queue.AttemptRecord{
 		Number: t.entry.Begun, Token: t.token, Place: t.place, StartedAt: t.startedAt.UTC(), EndedAt: now.UTC(), Fault: v.Fault,
 	})

@@ -54,6 +54,10 @@ type Machine struct {
 type Stop struct {
 	Task string
 	Why  string // a code: Cancelled, DeadlineExceeded, BudgetExceeded, ParentEnded
+	// Stray says that no attempt of this leader's is meant, but what an earlier one may have left on this backend: it
+	// still comes to its Gone.
+	Stray   bool
+	Backend string
 }
 
 // New returns a machine that adopts: parents that it has not heard of may still come, until Adopted is called.
@@ -166,6 +170,7 @@ func (m *Machine) newTask(now time.Time, e queue.Entry) *task {
 	if s := e.Standing; s != nil {
 		t.restore(s)
 	}
+	t.lingers = e.Begun > 0 && t.own == nil && m.opt.Resumes(e.Meta.Backend)
 	m.tasks[e.Task] = t
 	m.count(t)
 	return t

@@ -22,6 +22,8 @@ type world struct {
 	running map[string]int             // attempt numbers, by task
 	stopped map[string]string          // codes, by task
 	order   []string                   // tasks, as they began
+	strays  []string                   // tasks of which something may go on
+	holds   bool                       // what may go on goes on
 	dies    bool                       // the leader, after
 	last    int                        // so many further transactions
 }
@@ -49,7 +51,7 @@ func newWorldOf(t reporter) *world {
 func (w *world) lead() {
 	w.dies = false
 	w.term.Epoch++
-	w.running, w.stopped = map[string]int{}, map[string]string{}
+	w.running, w.stopped, w.strays = map[string]int{}, map[string]string{}, nil
 	w.machine = New(Options{
 		Backoff:      func(attempt int) time.Duration { return time.Duration(attempt) * time.Second },
 		PublishAfter: time.Minute, Resumes: func(backend string) bool { return backend == queue.SlurmBackend },
@@ -131,7 +133,14 @@ func (w *world) settle() {
 	w.recount()
 	defer w.recount()
 	for _, s := range w.machine.Stops() {
+		if s.Stray {
+			w.strays = append(w.strays, s.Task)
+			continue
+		}
 		w.stopped[s.Task] = s.Why
+	}
+	if !w.holds {
+		w.reap()
 	}
 	for {
 		if w.dies && w.last == 0 {
@@ -146,6 +155,15 @@ func (w *world) settle() {
 			w.apply(c)
 		}
 		w.machine.Recorded(w.now, changes)
+	}
+}
+
+// reap ends what goes on of tasks that are to end.
+func (w *world) reap() {
+	for len(w.strays) > 0 {
+		id := w.strays[0]
+		w.strays = w.strays[1:]
+		w.machine.Gone(w.now, id)
 	}
 }
 

@@ -44,6 +44,7 @@ type task struct {
 
 	reason  *reason        // why its attempt is broken off
 	own     *queue.Outcome // with which it will end
+	lingers bool           // what an attempt began may go on by itself, on a backend that finds it again
 	closed  bool           // a scope that takes no more children
 	stands  bool           // the store may hold its standing
 	settled []string       // further entries that are done with when it ends,

@@ -24,10 +24,12 @@ var (
 func (r *reason) outcome(result *queue.Result) *queue.Outcome {
 	out := &queue.Outcome{State: r.state, Result: result}
 	if r != cancelled {
-		out.Fault = &queue.Fault{Code: r.code, Message: r.message}
+		out.Fault = r.fault()
 	}
 	return out
 }
+
+func (r *reason) fault() *queue.Fault { return &queue.Fault{Code: r.code, Message: r.message} }
 
 func (m *Machine) cancel(now time.Time, e queue.Entry) {
 	t := m.tasks[e.Task]
@@ -69,7 +71,7 @@ func (m *Machine) stop(now time.Time, t *task, why *reason) {
 	case beginning:
 		// Begun finds the reason.
 	case running:
-		m.stops = append(m.stops, Stop{t.entry.Task, why.code})
+		m.stops = append(m.stops, Stop{Task: t.entry.Task, Why: why.code})
 	case waiting:
 		var result *queue.Result
 		if t.own != nil {
@@ -78,8 +80,25 @@ func (m *Machine) stop(now time.Time, t *task, why *reason) {
 		m.finish(now, t, why.outcome(result))
 	default:
 		m.withdraw(t)
-		m.finish(now, t, why.outcome(nil))
+		m.letGo(now, t)
 	}
+}
+
+// letGo ends a task, of which no attempt runs, for its reason. What an earlier leader's attempt may have left ends first.
+func (m *Machine) letGo(now time.Time, t *task) {
+	if !t.lingers {
+		m.finish(now, t, t.reason.outcome(nil))
+		return
+	}
+	t.enter(waiting)
+	m.stops = append(m.stops, Stop{Task: t.entry.Task, Why: t.reason.code, Stray: true, Backend: t.entry.Meta.Backend})
+}
+
+// Gone notes that nothing goes on any more that a stop called stray.
+func (m *Machine) Gone(now time.Time, id string) {
+	t := m.tasks[id]
+	t.lingers = false
+	m.finish(now, t, t.reason.outcome(nil))
 }
 
 // finish decides a task's end, which comes after those of its children.

@@ -185,6 +185,55 @@ func TestACancellationOutlastsItsLeader(t *testing.T) {
 	w.empty()
 }
 
+// Its job went on, and nobody knew of it any more.
+func TestWhatAnEarlierLeaderLeftEndsBeforeItsTask(t *testing.T) {
+	w := newWorld(t)
+	slurm := func(e *queue.Entry) { e.Meta.Backend = queue.SlurmBackend }
+	w.add("cancelled", slurm)
+	w.add("retried", slurm)
+	w.add("unbegun", nil)
+	w.add("s", scope)
+	w.add("child", func(e *queue.Entry) { e.Meta.Backend, e.Meta.Parent = queue.SlurmBackend, "s" })
+	w.begin(1)
+	w.holds = true
+	w.cancel("cancelled")
+	w.begin(10)
+	w.end("retried", broken) // Slurm did not answer
+	w.cancel("s")
+	w.takeover()
+	w.cancel("retried")
+	w.cancel("unbegun")
+	w.open("cancelled", "retried", "child", "s")
+	w.expect("unbegun", queue.Cancelled, "")
+	w.takeover() // this leader dies of it, too
+	if slices.Sort(w.strays); !slices.Equal(w.strays, []string{"cancelled", "child", "retried"}) {
+		t.Errorf("to end first: %v", w.strays)
+	}
+	if got := w.begin(10); len(got) > 0 {
+		t.Errorf("began %v", got)
+	}
+	w.holds = false
+	w.settle()
+	w.settle()
+	for _, id := range []string{"cancelled", "retried", "s"} {
+		w.expect(id, queue.Cancelled, "")
+	}
+	w.expect("child", queue.Cancelled, "ParentEnded")
+	w.empty()
+}
+
+func TestAnAttemptThatWasBrokenOffSaysWhy(t *testing.T) {
+	w := newWorld(t)
+	w.add("t", nil)
+	w.begin(1)
+	w.cancel("t")
+	w.end("t", Verdict{Fault: &queue.Fault{Code: "InfrastructureFault"}})
+	w.expect("t", queue.Cancelled, "")
+	if h := w.ends["t"].History; len(h) != 1 || h[0].Fault.Code != "Cancelled" {
+		t.Errorf("its attempts: %+v", h)
+	}
+}
+
 // The entry of a parent may have been appended again, behind its children's.
 func TestChildrenMayComeBeforeTheirParent(t *testing.T) {
 	w := newWorld(t)

@@ -57,6 +57,7 @@ type Backend struct {
 var (
 	_ backend.Backend = (*Backend)(nil)
 	_ backend.Tailer  = (*Backend)(nil)
+	_ backend.Reaper  = (*Backend)(nil)
 )
 
 // New checks the options. Close has to be called in the end.
@@ -156,13 +157,39 @@ func (b *Backend) abandon(ctx context.Context, p plan) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.opt.CancelWait)
 	defer cancel()
-	jobs, err := b.control.find(ctx, p.name)
-	for _, j := range jobs {
-		if j.verdict() == unended {
-			err = errors.Join(err, b.control.cancel(ctx, j.id))
-		}
-	}
-	if err != nil {
+	if err := b.endJobs(ctx, p.name); err != nil {
 		b.log.Warn("cannot tell whether a cancelled task left a job", "task", p.task.ID, "error", err)
 	}
+}
+
+func (b *Backend) endJobs(ctx context.Context, name string) error {
+	jobs, err := b.control.find(ctx, name)
+	for _, id := range liveIDs(group(jobs)) {
+		err = errors.Join(err, b.control.cancel(ctx, id))
+	}
+	return err
+}
+
+// Reap ends the jobs of a task that earlier attempts have left, and marks its folder as done with.
+func (b *Backend) Reap(ctx context.Context, task string) error {
+	if !taskID.MatchString(task) {
+		return nil // no job has such a name
+	}
+	for trouble := (trouble{patience: b.opt.Patience}); ; {
+		err := b.endJobs(ctx, b.opt.NamePrefix+task)
+		if err == nil {
+			break
+		}
+		b.log.Warn("Slurm does not end a task's job yet", "task", task, "error", err)
+		if err := trouble.wait(ctx, err); err != nil {
+			return err
+		}
+	}
+	if b.opt.Spool == "" {
+		return nil
+	}
+	if err := take(filepath.Join(b.opt.Spool, task)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("marking a task's folder as done with: %w", err)
+	}
+	return nil
 }

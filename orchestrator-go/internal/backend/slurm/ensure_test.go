@@ -3,6 +3,8 @@ package slurm
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -18,6 +20,7 @@ type doubling struct {
 	takes     time.Duration
 	jobs      []job
 	cancelled []int64
+	silent    int // further times that it does not answer
 }
 
 func (d *doubling) submit(_ context.Context, s submission) (int64, error) {
@@ -31,6 +34,10 @@ func (d *doubling) submit(_ context.Context, s submission) (int64, error) {
 func (d *doubling) find(context.Context, string) ([]job, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.silent > 0 {
+		d.silent--
+		return nil, &failure{message: "no answer"}
+	}
 	return slices.Clone(d.jobs), nil
 }
 
@@ -61,6 +68,31 @@ func TestSecondJobOfASlowSubmission(t *testing.T) {
 		u := begin(t, b, taskOf(queue.Spec{Argv: sh("true")}))
 		if r := u.result(); r.Slurm.JobID != 17 || !slices.Equal(d.cancelled, []int64{18}) {
 			t.Errorf("followed %d, cancelled %v", r.Slurm.JobID, d.cancelled)
+		}
+	})
+}
+
+// The leader that knew of the jobs is gone, and Slurm does not answer at once.
+func TestReapEndsWhatATaskLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &doubling{silent: 2}
+		spool := t.TempDir()
+		b := assemble(Options{Spool: spool}.withDefaults(), d, func() {}, slog.New(slog.DiscardHandler))
+		defer b.Close()
+		task := taskOf(queue.Spec{})
+		for range 2 { // without a folder of the task's, then with one
+			d.jobs = []job{{id: 17, state: running}, {id: 16, state: completed}, {id: 18, state: pending}}
+			if err := b.Reap(t.Context(), task.ID); err != nil || !slices.Equal(d.cancelled, []int64{17, 18}) {
+				t.Errorf("cancelled %v, %v", d.cancelled, err)
+			}
+			folder := filepath.Join(spool, task.ID)
+			if _, err := os.Lstat(filepath.Join(folder, takenName)); (err == nil) != (d.silent < 0) {
+				t.Errorf("marked: %v", err)
+			}
+			if err := os.MkdirAll(folder, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			d.cancelled, d.silent = nil, -1
 		}
 	})
 }
