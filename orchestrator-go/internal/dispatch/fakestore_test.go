@@ -29,6 +29,7 @@ type fakeStore struct {
 	stands  map[string]queue.Standing
 	ends    map[string]queue.Outcome
 	news    chan struct{} // closed with the next entry
+	moves   int           // entries that were appended again
 }
 
 type fakeEntry struct {
@@ -47,7 +48,7 @@ func newFakeStore(lease time.Duration, seen *history.History) *fakeStore {
 
 // append adds an entry to the log; the lock is held.
 func (s *fakeStore) append(e queue.Entry) {
-	e.ID = fmt.Sprintf("%d-0", len(s.log)+1)
+	e.ID = fmt.Sprintf("%d-%d", time.Now().UnixMilli(), len(s.log)+1)
 	s.log = append(s.log, &fakeEntry{Entry: e})
 	close(s.news)
 	s.news = make(chan struct{})
@@ -94,6 +95,13 @@ func (s *fakeStore) left() (entries, standings int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.log) - s.read + len(s.pending), len(s.stands)
+}
+
+// moved is how many entries were appended again.
+func (s *fakeStore) moved() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.moves
 }
 
 // client is the store as one process reaches it.
@@ -198,7 +206,7 @@ func (c *client) Adopt(ctx context.Context, cursor string, mine bool) (entries [
 	err = c.do(ctx, "adopt", func() error {
 		after := 0
 		if cursor != "" {
-			if _, err := fmt.Sscanf(cursor, "%d-0", &after); err != nil {
+			if _, err := fmt.Sscanf(cursor, "%d-%d", new(int64), &after); err != nil {
 				return err
 			}
 		}
@@ -323,6 +331,7 @@ func (c *client) apply(change queue.Change) {
 	if change.Move != nil {
 		delete(c.pending, change.Move.ID)
 		c.append(*change.Move)
+		c.moves++
 	}
 }
 

@@ -17,6 +17,8 @@ const (
 	// lastPatience is how long a store that is away is asked again at the end of everything.
 	lastPatience = 10 * time.Second
 	moveEvery    = 30 * time.Second
+	// maxMoves is of how many batches a move consists, in case that the store's clock is so late that all stays old.
+	maxMoves = 4096
 )
 
 // recordLoop records what becomes of tasks, one transaction after the other, until the reign has ended and nothing is
@@ -92,12 +94,16 @@ func (r *reign) insist(changes []queue.Change) bool {
 	}
 }
 
-// move appends old entries again; see schedule.Machine.Move.
+// move appends old entries again, all of them; see schedule.Machine.Move. What is to be recorded takes turns with it.
 func (r *reign) move() {
-	r.mu.Lock()
-	changes := r.machine.Move(time.Now().Add(-r.opt.KeepInLog), maxRecord)
-	r.mu.Unlock()
-	if len(changes) > 0 {
-		r.insist(changes)
+	before := time.Now().Add(-r.opt.KeepInLog)
+	for range maxMoves {
+		r.mu.Lock()
+		changes := r.machine.Move(before, maxRecord)
+		r.mu.Unlock()
+		if len(changes) == 0 || !r.insist(changes) || r.recording.Err() != nil {
+			return
+		}
+		r.recordSome()
 	}
 }

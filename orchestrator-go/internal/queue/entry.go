@@ -111,5 +111,8 @@ func taskID(m redis.XMessage) string {
 	return id
 }
 
+// At is the entry's place in the log: the time, by the store's clock in milliseconds, and a number.
+func (e Entry) At() (ms, seq uint64) { return split(e.ID) }
+
 // Before says whether the entry was appended before a time, by the store's clock.
 func (e Entry) Before(t time.Time) bool { return older(e.ID, at(t)) == e.ID && e.ID != at(t) }

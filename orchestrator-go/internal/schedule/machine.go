@@ -39,6 +39,7 @@ type Machine struct {
 	seq     uint64 // of admissions
 
 	timers  timers
+	ages    ages
 	starts  []*task // running, in the order of their starts, to be published
 	ends    []*task // whose ends are to be recorded
 	dirty   map[*task]struct{}
@@ -144,6 +145,7 @@ func (m *Machine) again(t *task, e queue.Entry) {
 	m.settled = append(m.settled, t.entry.ID)
 	e.Begun = t.entry.Begun
 	t.entry = e
+	m.ages.note(t)
 }
 
 // show has a task's standing recorded, so that its children's number shows; not while there are more to come.
@@ -172,6 +174,8 @@ func (m *Machine) newTask(now time.Time, e queue.Entry) *task {
 	}
 	t.lingers = e.Begun > 0 && t.own == nil && m.opt.Resumes(e.Meta.Backend)
 	m.tasks[e.Task] = t
+	m.ages.sweep(len(m.tasks))
+	m.ages.note(t)
 	m.count(t)
 	return t
 }

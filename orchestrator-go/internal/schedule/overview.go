@@ -2,7 +2,6 @@ package schedule
 
 import (
 	"strings"
-	"time"
 
 	"dspyagent.io/orchestrator/internal/queue"
 )
@@ -126,20 +125,4 @@ func (v View) Sum(by func(Share) (name string, ok bool)) map[string]Count {
 		}
 	}
 	return sums
-}
-
-// Move has up to limit entries appended to the log again that are older than a time, so that tasks which take
-// long do not keep the log from being cut short.
-func (m *Machine) Move(before time.Time, limit int) []queue.Change {
-	var changes []queue.Change
-	for _, t := range m.tasks {
-		if len(changes) == limit {
-			break
-		}
-		if t.phase != ending && t.entry.Before(before) {
-			e := t.entry
-			changes = append(changes, queue.Change{Task: e.Task, Move: &e})
-		}
-	}
-	return changes
 }

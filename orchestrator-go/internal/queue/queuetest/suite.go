@@ -56,6 +56,7 @@ func Run(t *testing.T, server *Server) {
 		"replicas lose nothing at the bound":             fullQueueOfMany,
 		"an outcome expires":                             expiry,
 		"trimming keeps what is needed and counts agree": trimming,
+		"a task that takes long is moved out of its way": trimmingAfterAMove,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

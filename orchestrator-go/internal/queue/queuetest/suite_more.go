@@ -2,9 +2,11 @@ package queuetest
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"dspyagent.io/orchestrator/internal/queue"
 )
@@ -69,6 +71,39 @@ func expiry(t *testing.T, open opener) {
 		_, err := q.Get(t.Context(), ids[0])
 		return errors.Is(err, queue.ErrNotFound)
 	})
+}
+
+// A task that takes long keeps all that came after it in the log, until its entry is appended again.
+func trimmingAfterAMove(t *testing.T, open opener) {
+	q := open(longLease)
+	submit(t, q, slices.Repeat([]queue.Spec{noop()}, 500)...)
+	l := lead(t, q)
+	entries := l.next(500)
+	var ends []queue.Change
+	for _, e := range entries[1:] {
+		ends = append(ends, end(e, queue.Succeeded, nil))
+	}
+	l.record(ends...)
+	// To this one, everything is old that has ended.
+	trimmer := open(func(c *consumer) { c.ResultTTL = -time.Hour })
+	listed := func() int {
+		check(t, trimmer.Trim(t.Context()))
+		page, err := q.List(t.Context(), queue.Filter{}, 1000, "")
+		check(t, err)
+		return len(page.Tasks)
+	}
+	if n := listed(); n != 500 {
+		t.Errorf("%d of 500 tasks can be listed", n)
+	}
+	l.record(queue.Change{Task: entries[0].Task, Move: &entries[0]})
+	l.one()
+	if n := listed(); n < 1 || n > 150 { // the store cuts by whole blocks
+		t.Errorf("%d tasks can be listed after all but one have ended, long ago", n)
+	}
+	stats, err := q.Stats(t.Context())
+	if check(t, err); stats.Live != 1 {
+		t.Errorf("counted %+v", stats)
+	}
 }
 
 func trimming(t *testing.T, open opener) {
