@@ -12,9 +12,10 @@ from tests.charts.manifests import ROOT
 
 @pytest.fixture(scope="session")
 def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apiserver]:
-    """An apiserver that serves our kinds, put there by server-side apply as users do it."""
+    """An apiserver with our kinds, and others' that the chart has objects of: by server-side apply, as users do it."""
     with running_apiserver(tmp_path_factory.mktemp("apiserver")) as server:
-        applied = server.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        others = ROOT / "tests" / "charts" / "third_party"
+        applied = server.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"), "-f", str(others))
         assert applied.returncode == 0, applied.stderr
         served = server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         assert served.returncode == 0, served.stderr

@@ -85,3 +85,12 @@ def pod_templates(manifests: list[Manifest]) -> list[Manifest]:
     """The pod template of each workload."""
     workloads = [each for each in manifests if each["kind"] in ("Deployment", "StatefulSet")]
     return [{"name": each["metadata"]["name"], **each["spec"]["template"]} for each in workloads]
+
+
+def pods(manifests: list[Manifest]) -> list[Manifest]:
+    """The pods that are in no workload: those of `helm test`."""
+    return [
+        {"name": each["metadata"]["name"], "metadata": each["metadata"], "spec": each["spec"]}
+        for each in manifests
+        if each["kind"] == "Pod"
+    ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tests.charts.manifests import render
-from tests.charts.test_charts import GOLDEN, VARIANTS, without_tokens
+from tests.charts.test_charts import GOLDEN, VARIANTS, golden
 
 
 def main() -> None:
     GOLDEN.mkdir(exist_ok=True)
     for name, arguments in VARIANTS.items():
-        (GOLDEN / f"{name}.yaml").write_text(without_tokens(render(*arguments)))
+        (GOLDEN / f"{name}.yaml").write_text(golden(render(*arguments)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.charts.apiserver import Apiserver, process
-from tests.charts.manifests import PLURALS, Manifest, objects, pod_templates, render
+from tests.charts.manifests import PLURALS, Manifest, objects, pod_templates, pods, render
 from tests.charts.specs import MINIMAL
 from tests.charts.test_charts import VARIANTS
 
@@ -50,7 +50,8 @@ def test_every_object_is_valid(apiserver: Apiserver, variant: str) -> None:
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 @pytest.mark.usefixtures("namespaces")
 def test_every_pod_is_admitted_by_the_restricted_standard(apiserver: Apiserver, variant: str) -> None:
-    for template in pod_templates(objects(render(*VARIANTS[variant]))):
+    rendered = objects(render(*VARIANTS[variant]))
+    for template in pod_templates(rendered) + pods(rendered):
         spec = {**template["spec"], "volumes": with_claims(template["spec"])}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": template["name"]}, "spec": spec}
         answer = apiserver.http.post(
@@ -63,9 +64,9 @@ def test_every_pod_is_admitted_by_the_restricted_standard(apiserver: Apiserver, 
 
 def with_claims(spec: Manifest) -> list[Manifest]:
     """The pod's volumes and, as the StatefulSet controller would add it, the claim of its data."""
-    volumes: list[Manifest] = spec["volumes"]
-    mounted = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
-    missing = sorted(mounted - {volume["name"] for volume in volumes})
+    volumes: list[Manifest] = spec.get("volumes", [])
+    mounts = [mount for container in spec["containers"] for mount in container.get("volumeMounts", [])]
+    missing = sorted({mount["name"] for mount in mounts} - {volume["name"] for volume in volumes})
     return volumes + [
         {"name": name, "persistentVolumeClaim": {"claimName": f"{name}-reddb-0"}} for name in missing
     ]

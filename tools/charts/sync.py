@@ -1,7 +1,8 @@
-"""Writes again what is made from crds/*.yaml: `python -m tools.charts.sync [--check]`.
+"""Writes again what is derived: `python -m tools.charts.sync [--check]`.
 
-That is charts/dspy-agent-crds, whose copies differ by the annotation that makes Helm keep the definitions (and with
-them every session) when the chart is uninstalled; and the field tables of docs/resources.md.
+From crds/*.yaml: charts/dspy-agent-crds, whose copies differ by the annotation that makes Helm keep the definitions
+(and with them every session) when the chart is uninstalled; and the field tables of docs/resources.md. From
+tools/charts/dashboards.py: Grafana's dashboards.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.charts import reference
+from tools.charts import dashboards, reference
 from tools.common.paths import REPOSITORY
 
 SOURCE = REPOSITORY / "crds"
@@ -29,7 +30,7 @@ def main() -> int:
         return 0
     for path in stale:
         print(
-            f"{path.relative_to(REPOSITORY)} is not what crds/ makes: run `make generate` and commit",
+            f"{path.relative_to(REPOSITORY)} is old: run `make generate` and commit",
             file=sys.stderr,
         )
     return 1 if stale else 0
@@ -37,7 +38,7 @@ def main() -> int:
 
 def expected() -> dict[Path, str]:
     """Every derived file by path, with its text."""
-    return {**expected_copies(), reference.PAGE: reference.expected_page()}
+    return {**expected_copies(), **dashboards.expected(), reference.PAGE: reference.expected_page()}
 
 
 def expected_copies() -> dict[Path, str]:
@@ -68,7 +69,8 @@ def chart_copy(name: str, source: str) -> str:
 def out_of_step(wanted: dict[Path, str]) -> dict[Path, str | None]:
     """What has to be written, by path; None for a copy whose source is gone."""
     wrong: dict[Path, str | None] = {path: text for path, text in wanted.items() if current(path) != text}
-    wrong.update({path: None for path in sorted(COPY.glob("*.yaml")) if path not in wanted})
+    present = sorted([*COPY.glob("*.yaml"), *dashboards.FOLDER.glob("*.json")])
+    wrong.update({path: None for path in present if path not in wanted})
     return wrong
 
 

@@ -23,7 +23,17 @@
 {{ .Release.Namespace }}-{{ include "dspy-agent.name.orchestrator" . }}
 {{- end -}}
 
+{{/* In namespaces of sessions, which two releases may share. */}}
+{{- define "dspy-agent.name.sessionsNetworkPolicy" -}}
+{{ .Release.Namespace }}-{{ include "dspy-agent.name.base" . }}-sessions
+{{- end -}}
+
 {{- define "dspy-agent.name.runners" -}}{{ include "dspy-agent.name.base" . }}-runners{{- end -}}
+
+{{/* Takes (list $ file-name). */}}
+{{- define "dspy-agent.name.dashboard" -}}
+{{ include "dspy-agent.name.base" (index . 0) }}-dashboard-{{ index . 1 | trimSuffix ".json" }}
+{{- end -}}
 
 {{/* Fixed: sessions in other namespaces find the store under this name. One release per namespace follows from it. */}}
 {{- define "dspy-agent.name.reddb" -}}reddb{{- end -}}
@@ -51,7 +61,6 @@ redis://{{ include "dspy-agent.name.reddb" . }}.{{ .Release.Namespace }}.svc:638
 http://{{ include "dspy-agent.name.reddb" . }}.{{ .Release.Namespace }}.svc:8082
 {{- end -}}
 
-{{/* The orchestrator's own notation: every ready endpoint of the runners' Service. */}}
 {{/* In the orchestrator's notation: every endpoint of the runners' Service that is ready. */}}
 {{- define "dspy-agent.url.runners" -}}
 endpointslices+http://{{ .Release.Namespace }}?service={{ include "dspy-agent.name.runners" . }}&port=http

@@ -45,10 +45,11 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* What all pods have in common, up to their containers. Takes (list $ values-of-the-component service-account-name [uid]). */}}
+{{/* What all pods have in common, up to their containers. Takes (list $ "component" service-account-name [uid]). */}}
 {{- define "dspy-agent.podCommon" -}}
 {{- $root := index . 0 -}}
-{{- $values := index . 1 -}}
+{{- $component := index . 1 -}}
+{{- $values := index $root.Values $component | default dict -}}
 serviceAccountName: {{ index . 2 }}
 enableServiceLinks: false
 securityContext:
@@ -58,6 +59,9 @@ imagePullSecrets:
   {{- range . }}
   - name: {{ . }}
   {{- end }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
 {{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector:
@@ -70,6 +74,15 @@ tolerations:
 {{- with $values.affinity }}
 affinity:
   {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- $own := dict "matchLabels" (include "dspy-agent.selectorLabels" (list $root $component) | fromYaml) }}
+  {{- $entries := list }}
+  {{- range . }}
+  {{- $entries = append $entries (set (deepCopy .) "labelSelector" (.labelSelector | default $own)) }}
+  {{- end }}
+  {{- toYaml $entries | nindent 2 }}
 {{- end }}
 {{- end -}}
 
@@ -99,6 +112,42 @@ readinessProbe:
 {{- define "dspy-agent.podAnnotations" -}}
 {{- $own := dict "prometheus.io/scrape" "true" "prometheus.io/path" "/metrics" "prometheus.io/port" (index . 1 | toString) -}}
 {{- merge (dict) (index . 0).podAnnotations $own | toYaml -}}
+{{- end -}}
+
+{{/* What the containers of `helm test` have in common. */}}
+{{- define "dspy-agent.testContainer" -}}
+resources:
+  requests:
+    cpu: 50m
+    memory: 64Mi
+  limits:
+    memory: 256Mi
+securityContext:
+  {{- include "dspy-agent.containerSecurityContext" . | nindent 2 }}
+{{- end -}}
+
+{{/*
+How many of a component's pods may be away at once while nodes are drained; nothing where there is one pod.
+Takes (list $ "component" name most).
+*/}}
+{{- define "dspy-agent.podDisruptionBudget" -}}
+{{- $root := index . 0 -}}
+{{- if gt (int (index $root.Values (index . 1)).replicas) 1 -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ index . 2 }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "dspy-agent.labels" (list $root (index . 1)) | nindent 4 }}
+spec:
+  maxUnavailable: {{ index . 3 }}
+  # A pod that is not ready serves nobody: it does not hold up the drain.
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "dspy-agent.selectorLabels" (list $root (index . 1)) | nindent 6 }}
+{{- end -}}
 {{- end -}}
 
 {{/*
