@@ -17,7 +17,7 @@ import (
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
-// firstLimit is where an adaptive limit begins. What is begun and recorded at once shares the store's round trips and
+// firstLimit is where an adaptive limit begins, until the runners have said that they take more at once. What is begun and recorded at once shares the store's round trips and
 // syncs, so that a low one costs throughput; runners with fewer places let the rest wait.
 const firstLimit = 64
 
@@ -86,11 +86,19 @@ func newLimiter(c *config.Config) (limit.Limiter, error) {
 // pressure tells the limit of all attempts what the runners report. It says nothing of any one class.
 func (l limits) pressure(p float64) { l.all.Pressure(p) }
 
+// capacity tells all limits how many the runners say they take at once: each class may have all of it.
+func (l limits) capacity(n int) {
+	l.all.Capacity(n)
+	for _, class := range l.classes {
+		class.Capacity(n)
+	}
+}
+
 func newPool(c *config.Config, l limits, client kube.Client, reg prometheus.Registerer, log *slog.Logger) (*runner.Pool, error) {
 	opt := runner.Options{
 		Targets: c.RunnerTargets, Token: c.RunnerToken, Kube: client,
 		CheckInterval: c.RunnerLostAfter / 5, CheckTimeout: c.RunnerLostAfter * 4 / 5,
-		MaxIdlePerHost: c.Workers, OnPressure: l.pressure, Metrics: runner.NewMetrics(reg),
+		MaxIdlePerHost: c.Workers, OnPressure: l.pressure, OnCapacity: l.capacity, Metrics: runner.NewMetrics(reg),
 	}
 	if c.Blobs != "" {
 		store, err := blobs.New(c.Blobs, c.RedDBToken)

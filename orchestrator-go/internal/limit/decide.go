@@ -6,8 +6,6 @@ import (
 )
 
 const (
-	saturated   = 0.95 // pressure from which the limit does not grow: a kernel's averages reach 1 late
-	overloaded  = 1.05 // pressure from which the limit falls
 	dropShare   = 0.1  // of a window's ends, from which the limit falls
 	dropCut     = 0.7  // and to what share of what was in flight
 	cutAbove    = 1.5  // times the target wait: the limit is cut
@@ -25,7 +23,7 @@ func (v *Vegas) look(now time.Time) {
 		return
 	}
 	if all := w.ends + w.drops; w.drops > 1 && float64(w.drops) >= dropShare*float64(all) {
-		v.trial = nil
+		v.trial, v.judged = nil, true
 		v.cut(dropCut * min(v.limit, w.area/elapsed.Seconds()))
 		w.restart(now)
 		return
@@ -61,6 +59,7 @@ func (v *Vegas) wanted() (least time.Duration, exact float64) {
 }
 
 func (v *Vegas) decide(now time.Time, s summary) {
+	v.decided, v.judged = now, true
 	if v.baseline == 0 {
 		v.baseline = s.latency
 	}
@@ -99,7 +98,7 @@ func (v *Vegas) dips(s summary) bool {
 
 // rise tries a higher limit.
 func (v *Vegas) rise(now time.Time, s summary) {
-	if v.pressure < saturated || now.Sub(v.pressureAt) >= pressureLasts {
+	if v.load.lets(now) {
 		v.try(now, s, rise, v.limit+max(1, growthShare*v.limit))
 	}
 }

@@ -50,6 +50,9 @@ func (f *Failsafe) InFlight() int { return f.limiter.Inflight() }
 // Pressure does nothing.
 func (f *Failsafe) Pressure(float64) {}
 
+// Capacity does nothing.
+func (f *Failsafe) Capacity(int) {}
+
 // ended notices growth. The library's own listener comes before the new limit holds.
 func (f *Failsafe) ended() {
 	now := int64(f.limiter.Limit())

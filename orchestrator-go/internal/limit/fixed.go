@@ -38,6 +38,9 @@ func (f *Fixed) InFlight() int { return int(min(f.inFlight.Load(), f.limit)) }
 // Pressure does nothing.
 func (f *Fixed) Pressure(float64) {}
 
+// Capacity does nothing.
+func (f *Fixed) Capacity(int) {}
+
 type fixedPermit struct {
 	limiter *Fixed
 	ended   atomic.Bool

@@ -21,6 +21,9 @@ type Limiter interface {
 	// runners make up the backend it is the mean of their reports. A report counts for a few
 	// seconds; a negative one or NaN is ignored.
 	Pressure(p float64)
+	// Capacity reports how many attempts the backend says it takes at once, each time that it may have changed; what is
+	// not positive is ignored.
+	Capacity(n int)
 }
 
 // Permit is one slot, given back by the first call of any of its methods; later calls do nothing.

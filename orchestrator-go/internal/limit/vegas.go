@@ -2,7 +2,6 @@ package limit
 
 import (
 	"fmt"
-	"math"
 	"sync"
 	"time"
 )
@@ -40,17 +39,16 @@ type Vegas struct {
 	settling bool      // samples do not count yet: they began under another limit
 	settled  time.Time // when they count; zero until no more is in flight than the limit allows
 	waits    int       // windows in a row that found too many waiting
+	decided  time.Time // when latencies last told something
 
 	trial    *trial
 	nextDip  time.Time
 	nextRise time.Time
 
-	pressure   float64
-	pressureAt time.Time
+	judged   bool // anything but the capacity has told of the limit
+	capacity int
+	load     load
 }
-
-// pressureLasts is how long a report of pressure counts.
-const pressureLasts = 5 * time.Second
 
 // NewVegas returns a limiter at its initial limit.
 func NewVegas(o Options) (*Vegas, error) {
@@ -94,22 +92,6 @@ func (v *Vegas) Baseline() time.Duration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return time.Duration(v.baseline * float64(time.Second))
-}
-
-// Pressure takes a backend's report: above 1 the limit falls at once to what it can carry,
-// and from 1 on it does not grow.
-func (v *Vegas) Pressure(p float64) {
-	if !(p >= 0) || math.IsInf(p, 1) {
-		return
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	now := time.Now()
-	v.pressure, v.pressureAt = p, now
-	if p > overloaded && !v.settling {
-		v.trial = nil
-		v.cut(float64(v.inFlight)/p + target(v.limit))
-	}
 }
 
 // pass accounts for the time since the last event.

@@ -108,10 +108,11 @@ func TestPressure(t *testing.T) {
 	}{
 		"none is known":    {-1, 200, 1024},
 		"not a number":     {math.NaN(), 200, 1024},
-		"infinite":         {math.Inf(1), 200, 1024},
+		"infinite":         {math.Inf(1), 150, 1024},
 		"room":             {0.5, 200, 1024},
-		"saturated":        {1, 100, 100},
-		"twice overloaded": {2, 50, 56},
+		"saturated":        {1, 81, 90}, // two steps down, or one
+		"full":             {0.95, 100, 100},
+		"twice overloaded": {2, 40, 51},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -153,7 +154,9 @@ func TestAnyOrderOfEvents(t *testing.T) {
 			l := vegas(t, func(o *Options) { o.Min, o.Initial, o.Max, o.MinSamples = 2, 10, 60, 2 })
 			var out []Permit
 			for range 5000 {
-				switch random.IntN(12) {
+				switch random.IntN(13) {
+				case 12:
+					l.Capacity(random.IntN(100))
 				case 0:
 					time.Sleep(time.Duration(random.ExpFloat64() * float64(100*time.Millisecond)))
 				case 1:

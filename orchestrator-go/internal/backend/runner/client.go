@@ -65,11 +65,15 @@ type info struct {
 // countedSource is the PressureSource of a runner whose kernel tells nothing.
 const countedSource = "running"
 
+// fullPressure is that of a runner that has as much to do as it takes, where nothing tells how well that goes: no reason
+// to give it more, nor less.
+const fullPressure = 0.95
+
 // pressureNow is from 0 to 1. Where commands are counted it is the share of those that the runner takes: that there are
 // more of them than processors says nothing, for they may wait for a network.
 func (i info) pressureNow() float64 {
 	if i.PressureSource == countedSource && i.MaxConcurrent > 0 {
-		return min(float64(i.Running)/float64(i.MaxConcurrent), 1)
+		return min(float64(i.Running)/float64(i.MaxConcurrent), fullPressure)
 	}
 	return min(max(i.Pressure, 0), 1)
 }

@@ -54,7 +54,7 @@ func TestARunnerThatIsNotThereCostsNoAttempt(t *testing.T) {
 }
 
 func TestPressureIsTold(t *testing.T) {
-	told := make(chan float64, 1024)
+	told, capacity := make(chan float64, 1024), make(chan int, 1024)
 	fake := fakerunner.Start(t, 4)
 	fake.Press(0.25, 3)
 	pool := startWith(t, runner.Options{
@@ -63,8 +63,16 @@ func TestPressureIsTold(t *testing.T) {
 			case told <- p:
 			default:
 			}
+		}, OnCapacity: func(n int) {
+			select {
+			case capacity <- n:
+			default:
+			}
 		},
 	})
+	if got := <-capacity; got != 4 {
+		t.Errorf("told of a capacity of %d", got)
+	}
 	if got := <-told; got != 0.25 || pool.Pressure() != 0.25 || pool.Capacity() != 4 {
 		t.Errorf("told %v, pressure %v, capacity %d", got, pool.Pressure(), pool.Capacity())
 	}

@@ -50,6 +50,8 @@ type Options struct {
 	// OnPressure is told the pressure on the runners after each check of one, if not nil; from several goroutines at
 	// once, which it must not hold up.
 	OnPressure func(float64)
+	// OnCapacity is told likewise what Capacity is.
+	OnCapacity func(int)
 	// Metrics may be nil.
 	Metrics *Metrics
 }

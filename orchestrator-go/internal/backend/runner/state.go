@@ -26,6 +26,10 @@ func (p *Pool) Healthy() (healthy, known int) {
 func (p *Pool) Capacity() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.capacity()
+}
+
+func (p *Pool) capacity() (n int) {
 	for _, e := range p.endpoints {
 		if e.trusted() && e.admits() {
 			n += max(e.limit, 1)

@@ -71,14 +71,17 @@ func (p *Pool) ask(ctx context.Context, e *endpoint) {
 	if ctx.Err() != nil { // a check that was broken off says nothing
 		return
 	}
-	pressure := p.judge(e, sent, i, err)
+	pressure, capacity := p.judge(e, sent, i, err)
 	if p.opt.OnPressure != nil {
 		p.opt.OnPressure(pressure)
 	}
+	if p.opt.OnCapacity != nil {
+		p.opt.OnCapacity(capacity)
+	}
 }
 
-// judge takes over what a check found, and returns the pressure on all runners then.
-func (p *Pool) judge(e *endpoint, sent time.Time, i info, err error) float64 {
+// judge takes over what a check found, and returns the pressure on all runners then, and their capacity.
+func (p *Pool) judge(e *endpoint, sent time.Time, i info, err error) (pressure float64, capacity int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	was := e.healthy
@@ -95,7 +98,7 @@ func (p *Pool) judge(e *endpoint, sent time.Time, i info, err error) float64 {
 		p.log.Info("a runner changed", "runner", e.url, "healthy", e.healthy, "error", err)
 	}
 	p.grant()
-	return p.pressure()
+	return p.pressure(), p.capacity()
 }
 
 // resolve adds the addresses that names have now and drops those that are gone. A name
