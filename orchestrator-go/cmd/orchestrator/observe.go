@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	statsEvery = 2 * time.Second
-	trimEvery  = 30 * time.Second
+	statsEvery   = 2 * time.Second
+	publishEvery = time.Second
+	trimEvery    = 30 * time.Second
 )
 
 // observe registers what is read off the running parts at each scrape.
@@ -36,8 +37,10 @@ func (s *service) maintain(ctx context.Context, d *dispatch.Dispatcher) {
 	tasks := promauto.With(s.registry).NewGaugeVec(prometheus.GaugeOpts{
 		Name: "dspy_orchestrator_queue_tasks", Help: "Tasks in the store: those that have not ended, and dead letters.",
 	}, []string{"stage"})
-	stats, trim := time.NewTicker(statsEvery), time.NewTicker(trimEvery)
+	p := &publisher{service: s, dispatcher: d}
+	stats, publish, trim := time.NewTicker(statsEvery), time.NewTicker(publishEvery), time.NewTicker(trimEvery)
 	defer stats.Stop()
+	defer publish.Stop()
 	defer trim.Stop()
 	for {
 		var err error
@@ -47,7 +50,9 @@ func (s *service) maintain(ctx context.Context, d *dispatch.Dispatcher) {
 		case <-trim.C:
 			err = s.trim(ctx)
 		case <-stats.C:
-			err = errors.Join(s.count(ctx, tasks), s.publish(ctx, d))
+			err = s.count(ctx, tasks)
+		case <-publish.C:
+			err = p.publish(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("maintenance of the queue failed; trying again", "component", "main", "error", err)

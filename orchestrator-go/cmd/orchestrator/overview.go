@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
+	"time"
 
 	"dspyagent.io/orchestrator/internal/dispatch"
 	"dspyagent.io/orchestrator/internal/httpapi"
@@ -14,15 +18,54 @@ import (
 type published struct {
 	Leader httpapi.Leader `json:"leader"`
 	View   sched.View     `json:"view"`
+	Limits map[string]int `json:"limits"` // by backend: attempts that it runs at once
 }
 
-// publish tells the other replicas what is scheduled, while this one leads.
-func (s *service) publish(ctx context.Context, d *dispatch.Dispatcher) error {
-	view, since, leads := d.Leading()
+// republish is how old what was published may become, well within the time that the store keeps it.
+const republish = 5 * time.Second
+
+// publisher tells the other replicas what is scheduled, while this one leads.
+type publisher struct {
+	*service
+	dispatcher *dispatch.Dispatcher
+	text       []byte // published last
+	at         time.Time
+}
+
+// publish writes only what has changed, or would soon be forgotten.
+func (p *publisher) publish(ctx context.Context) error {
+	view, since, leads := p.dispatcher.Leading()
 	if !leads {
+		p.text = nil
 		return nil
 	}
-	return s.queue.PutOverview(ctx, published{httpapi.Leader{Name: s.queue.Name(), Since: since.UTC()}, view})
+	text, err := json.Marshal(p.describe(view, since))
+	if err != nil {
+		return fmt.Errorf("describing the schedule: %w", err)
+	}
+	if bytes.Equal(text, p.text) && time.Since(p.at) < republish {
+		return nil
+	}
+	if err := p.queue.PutOverview(ctx, json.RawMessage(text)); err != nil {
+		return err
+	}
+	p.text, p.at = text, time.Now()
+	return nil
+}
+
+// describe is the same for the same schedule.
+func (p *publisher) describe(view sched.View, since time.Time) published {
+	slices.SortFunc(view.Rows, func(a, b sched.Row) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Backend, b.Backend), cmp.Compare(a.Class, b.Class))
+	})
+	slices.SortFunc(view.Keys, func(a, b sched.KeyUse) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key))
+	})
+	limits := make(map[string]int, len(p.placesByName))
+	for name, place := range p.placesByName {
+		limits[name] = place.Limit.Limit()
+	}
+	return published{httpapi.Leader{Name: p.queue.Name(), Since: since.UTC()}, view, limits}
 }
 
 // overview is what the leader said last, of one tenant or, with an empty name, of all.
@@ -41,9 +84,7 @@ func (s *service) overview(ctx context.Context, tenant string) (httpapi.Overview
 		Backends: loads(p.View.Sum(func(x sched.Share) (string, bool) { return x.Backend, ours(x) })),
 	}
 	for i := range out.Backends {
-		if place, known := s.placesByName[out.Backends[i].Name]; known {
-			out.Backends[i].Capacity = place.Limit.Limit()
-		}
+		out.Backends[i].Capacity = p.Limits[out.Backends[i].Name]
 	}
 	for _, k := range p.View.Keys {
 		if tenant == "" || k.Tenant == tenant {

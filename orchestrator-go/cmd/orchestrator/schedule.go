@@ -18,7 +18,7 @@ var (
 	heldDesc = prometheus.NewDesc("dspy_orchestrator_held_tasks",
 		"Tasks that wait for their time, a limit key or their children; of the process that leads.", []string{"for"}, nil)
 	limitDesc = prometheus.NewDesc("dspy_orchestrator_limit_tasks",
-		"Attempts that may run at once, of a class or, with an empty one, of the whole backend.", []string{"backend", "class"}, nil)
+		"Attempts that may run at once, of a class or, with an empty one, of the whole backend; of the process that leads.", []string{"backend", "class"}, nil)
 )
 
 // scheduled shows what the dispatcher schedules, when asked.
@@ -39,18 +39,18 @@ func (s scheduled) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value int, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), labels...)
 	}
+	view, _, leads := s.dispatcher.Leading()
+	if !leads {
+		gauge(leadsDesc, 0) // and nothing else: limits are found by who uses them
+		return
+	}
+	gauge(leadsDesc, 1)
 	for name, place := range s.places {
 		gauge(limitDesc, place.Limit.Limit(), name, "")
 		for class, l := range place.Classes {
 			gauge(limitDesc, l.Limit(), name, string(class))
 		}
 	}
-	view, _, leads := s.dispatcher.Leading()
-	if !leads {
-		gauge(leadsDesc, 0)
-		return
-	}
-	gauge(leadsDesc, 1)
 	var held sched.Count
 	for name, n := range view.Sum(func(s sched.Share) (string, bool) { return s.Backend + "/" + string(s.Class), true }) {
 		backend, class, _ := strings.Cut(name, "/")
