@@ -13,8 +13,10 @@ CLUSTER = ("containerd", "runc", "containernetworking-plugins", "conntrack", "ip
            "nftables", "openssl", "util-linux")  # fmt: skip
 IMAGES = ("buildah", "ca-certificates", "debootstrap")
 BUILDS = ("gcc", "git", "libc6-dev", "musl-tools", "openssh-client", "python3-venv")
-# What RedDB's tests compare it with; the Slurm that the orchestrator's tests start, with its accounts of jobs.
-CHECKS = ("redis-server", "slurm-wlm", "slurmrestd", "slurmdbd", "mariadb-server-core", "mariadb-client-core")
+# What RedDB's tests compare it with; the Slurm that the orchestrator's tests start, with its accounts of jobs; promtool,
+# and the Lua of Argo CD, for what the charts come with.
+CHECKS = ("redis-server", "slurm-wlm", "slurmrestd", "slurmdbd", "mariadb-server-core", "mariadb-client-core",
+          "prometheus", "lua5.1")  # fmt: skip
 BENCHMARKS = ("redis-server", "redis-tools")
 
 # By which program a package is recognised that did not come from dpkg. Unless it is named here, by its own name;
@@ -27,6 +29,7 @@ PROGRAMS = {
     "musl-tools": "musl-gcc",
     "nftables": "nft",
     "openssh-client": "ssh",
+    "prometheus": "promtool",
     "python3-venv": None,
     "mariadb-client-core": "my_print_defaults",
     "mariadb-server-core": "mariadbd",
