@@ -13,8 +13,8 @@ CLUSTER = ("containerd", "runc", "containernetworking-plugins", "conntrack", "ip
            "nftables", "openssl", "util-linux")  # fmt: skip
 IMAGES = ("buildah", "ca-certificates", "debootstrap")
 BUILDS = ("gcc", "git", "libc6-dev", "musl-tools", "openssh-client", "python3-venv")
-# What RedDB's tests compare it with; the Slurm that the orchestrator's tests start, with its accounts of jobs; promtool,
-# and the Lua of Argo CD, for what the charts come with.
+# What RedDB's tests compare it with; the Slurm that the orchestrator's tests start, with its accounts of jobs;
+# promtool, and the Lua of Argo CD, for what the charts come with.
 CHECKS = ("redis-server", "slurm-wlm", "slurmrestd", "slurmdbd", "mariadb-server-core", "mariadb-client-core",
           "prometheus", "lua5.1")  # fmt: skip
 BENCHMARKS = ("redis-server", "redis-tools")
