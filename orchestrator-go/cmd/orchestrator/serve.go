@@ -141,6 +141,7 @@ func (s *service) api() *httpapi.API {
 	}
 	return httpapi.NewAPI(httpapi.Options{
 		Tasks: s.queue, Auth: s.auth, Log: s.log, Tailers: tailers, Overview: s.overview, Metrics: s.registry,
+		SlurmTenants: s.config.Slurm.Tenants,
 	})
 }
 

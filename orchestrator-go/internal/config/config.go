@@ -39,6 +39,7 @@ type Slurm struct {
 	Conf, Spool     string
 	SpoolMode       string // octal
 	MaxJobs         int
+	Tenants         []string // that may use it; empty for all
 }
 
 // Parse reads args and the environment and checks both; every error names the setting.
@@ -101,6 +102,10 @@ func (c *Config) defineSlurm(f *flag.FlagSet) {
 	f.StringVar(&c.Slurm.Spool, "slurm-spool", "", "folder that the nodes share with us, for output and standard input; empty for none")
 	f.StringVar(&c.Slurm.SpoolMode, "slurm-spool-mode", "0700", "of a task's folder there; 2770 or so where jobs run as another user")
 	f.IntVar(&c.Slurm.MaxJobs, "slurm-max-jobs", 1000, "tasks that may be in Slurm at once")
+	f.Func("slurm-tenants", "whose tasks may go to Slurm, comma-separated; empty for all tenants'. Admins' tasks without a tenant may", func(text string) error {
+		c.Slurm.Tenants = list(text)
+		return nil
+	})
 }
 
 // envName is the variable of a flag: --reddb-token-file is ORCHESTRATOR_REDDB_TOKEN_FILE.

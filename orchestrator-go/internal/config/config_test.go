@@ -45,6 +45,13 @@ func TestFlagsWinOverTheEnvironmentOverDefaults(t *testing.T) {
 	}
 }
 
+func TestSlurmsTenants(t *testing.T) {
+	c, err := parse(arguments(t), map[string]string{"ORCHESTRATOR_SLURM_TENANTS": "lab, team-a,"})
+	if err != nil || strings.Join(c.Slurm.Tenants, " ") != "lab team-a" {
+		t.Errorf("%q, %v", c.Slurm.Tenants, err)
+	}
+}
+
 func TestErrorsNameTheSetting(t *testing.T) {
 	for _, c := range []struct {
 		args []string

@@ -3,7 +3,9 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"dspyagent.io/orchestrator/internal/auth"
@@ -56,6 +58,15 @@ func (a *API) mayUse(ctx context.Context, verb auth.Verb, tenant string) error {
 		return errOtherTenant
 	}
 	return nil
+}
+
+// mayRunOn returns nil when the tenant's tasks may go to that backend.
+func (a *API) mayRunOn(place, tenant string) error {
+	if place != queue.SlurmBackend || tenant == "" || len(a.SlurmTenants) == 0 || slices.Contains(a.SlurmTenants, tenant) {
+		return nil
+	}
+	return fail(403, "BackendForbidden", fmt.Sprintf("Tasks of the tenant %q may not go to Slurm here; "+
+		"send them to the runners, or have it added to the orchestrator's slurm-tenants.", tenant))
 }
 
 // reach reads a task that the client may do that with. One that they may not even see does not exist for them.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"dspyagent.io/orchestrator/internal/httpapi"
+	"dspyagent.io/orchestrator/internal/queue"
 )
 
 const ofTask = "/v1/tasks/" + knownID
@@ -70,6 +71,43 @@ func TestATaskBelongsToWhoSendsIt(t *testing.T) {
 			t.Errorf("%s by %s belongs to %q", c.body, c.token, tasks.subs[0].Spec.Tenant)
 		}
 	}
+}
+
+func TestSlurmIsForTheTenantsThatAreNamed(t *testing.T) {
+	for _, c := range []struct {
+		token, body string
+		status      int
+	}{
+		{"ann", `{"argv":["a"],"backend":"slurm"}`, 403}, {"ann", `{"tasks":[{"noop":true},{"argv":["a"],"backend":"slurm"}]}`, 403},
+		{"ann", `{"argv":["a"]}`, 202}, {token, `{"argv":["a"],"backend":"slurm","tenant":"team-a"}`, 403},
+		{token, `{"argv":["a"],"backend":"slurm","tenant":"lab"}`, 202}, {token, `{"argv":["a"],"backend":"slurm"}`, 202},
+	} {
+		tasks := &fakeTasks{}
+		api := newAPI(t, httpapi.Options{Tasks: tasks, SlurmTenants: []string{"lab"}})
+		w := postAs(api, "/v1/tasks", c.body, c.token)
+		if w.Code != c.status || (len(tasks.subs) > 0) != (c.status == 202) {
+			t.Errorf("%s by %s: %d %s", c.body, c.token, w.Code, w.Body)
+		}
+		if w.Code == 403 && (errorCode(t, w) != "BackendForbidden" || !strings.Contains(w.Body.String(), "team-a")) {
+			t.Errorf("refused with %s", w.Body)
+		}
+	}
+	const retry = "/v1/dead-letters/" + knownID + "/retry"
+	for owner, want := range map[string]int{"team-a": 403, "lab": 200} {
+		tasks := &fakeTasks{owner: owner, backend: queue.SlurmBackend}
+		if w := postAs(newAPI(t, httpapi.Options{Tasks: tasks, SlurmTenants: []string{"lab"}}), retry, "", token); w.Code != want {
+			t.Errorf("a dead letter of %s: %d %s", owner, w.Code, w.Body)
+		}
+	}
+}
+
+func postAs(h http.Handler, path, body, who string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("POST", path, strings.NewReader(body))
+	r.Header.Set("Authorization", "Bearer "+who)
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
 }
 
 func TestIdempotencyKeysOfTenantsDoNotMeet(t *testing.T) {

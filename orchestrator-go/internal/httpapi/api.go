@@ -44,6 +44,8 @@ type Options struct {
 	Overview func(ctx context.Context, tenant string) (Overview, error)
 	// Metrics counts requests and streams; nil for nobody.
 	Metrics prometheus.Registerer
+	// SlurmTenants may use the backend slurm, as may whose tasks have no tenant; empty for everybody.
+	SlurmTenants []string
 	// MaxStreams bounds the streams of events that are open at once; 0 for 256.
 	MaxStreams int
 }

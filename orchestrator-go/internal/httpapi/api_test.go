@@ -25,12 +25,13 @@ const (
 
 // fakeTasks is a fake of the queue: it remembers submissions and answers with err.
 type fakeTasks struct {
-	subs   []queue.Submission
-	err    error
-	filter queue.Filter
-	limit  int
-	cursor string
-	owner  string // tenant of the tasks that it knows
+	subs    []queue.Submission
+	err     error
+	filter  queue.Filter
+	limit   int
+	cursor  string
+	owner   string // tenant of the tasks that it knows,
+	backend string // and theirs
 }
 
 func (f *fakeTasks) Enqueue(_ context.Context, subs []queue.Submission) ([]string, error) {
@@ -43,7 +44,7 @@ func (f *fakeTasks) Enqueue(_ context.Context, subs []queue.Submission) ([]strin
 }
 
 func (f *fakeTasks) known(state queue.State) (queue.Task, error) {
-	return queue.Task{ID: knownID, State: state, Spec: queue.Spec{Tenant: f.owner}}, f.err
+	return queue.Task{ID: knownID, State: state, Spec: queue.Spec{Tenant: f.owner, Backend: f.backend}}, f.err
 }
 
 func (f *fakeTasks) Get(context.Context, string) (queue.Task, error) { return f.known(queue.Queued) }

@@ -79,6 +79,9 @@ func (a *API) submissions(ctx context.Context, specs []TaskSpec, now time.Time) 
 			}
 			owners[s.Tenant] = owner
 		}
+		if err := a.mayRunOn(s.Backend, owner); err != nil {
+			return nil, err
+		}
 		subs[i] = queue.Submission{Spec: s.spec(owner, now)}
 	}
 	return subs, nil

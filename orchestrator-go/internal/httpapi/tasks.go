@@ -42,6 +42,13 @@ func (a *API) closeScope(ctx context.Context, in *ByID) (*output[Task], error) {
 }
 
 func (a *API) retry(ctx context.Context, in *ByID) (*output[Task], error) {
+	task, err := a.reach(ctx, auth.Write, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.mayRunOn(task.Spec.Backend, task.Spec.Tenant); err != nil {
+		return nil, err
+	}
 	return a.change(ctx, in.ID, a.Tasks.Revive)
 }
 
