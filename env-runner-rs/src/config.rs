@@ -10,7 +10,7 @@ use crate::sandbox::{memory_limit_bytes, rung, wire::Limits};
 const REQUIRED: [&str; 4] = [rung::NO_NEW_PRIVS, rung::LANDLOCK, rung::SECCOMP, rung::NO_NETWORK];
 
 /// May commands that ask for it use the network?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     None,
@@ -155,6 +155,9 @@ pub struct ServeArgs {
     /// Write the bound TCP port here once listening.
     #[arg(long, env = "RUNNER_PORT_FILE")]
     pub port_file: Option<PathBuf>,
+    /// Start no command before `PUT /v1/environment` tells the environment and the network permission of all commands.
+    #[arg(long, env = "RUNNER_BINDABLE")]
+    pub bindable: bool,
     /// Stop when the process that started this one ends.
     #[arg(long, env = "RUNNER_EXIT_WITH_PARENT")]
     pub exit_with_parent: bool,
@@ -174,6 +177,9 @@ impl ServeArgs {
     /// # Errors
     /// A sentence that names the setting.
     pub fn validate(&mut self) -> Result<String, String> {
+        if self.bindable && self.sandbox.network == Network::Allow {
+            return Err("--network (RUNNER_NETWORK) must be none with --bindable, which has it told later".to_owned());
+        }
         self.workspace = existing(&self.workspace, "--workspace (RUNNER_WORKSPACE)")?;
         self.forks_dir = existing(&self.forks_dir, "--forks-dir (RUNNER_FORKS_DIR)")?;
         if self.forks_dir.starts_with(&self.workspace) || self.workspace.starts_with(&self.forks_dir) {

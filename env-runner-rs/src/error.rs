@@ -22,6 +22,12 @@ pub enum Error {
     Unauthorized,
     #[error("Commands of this runner may not use the network; start it with --network allow to permit it.")]
     NetworkNotAllowed,
+    #[error("This runner was started without --bindable; its commands have the environment that it has itself.")]
+    NotBindable,
+    #[error("No command starts before this runner's environment is bound; send it with PUT /v1/environment.")]
+    NotBound,
+    #[error("This runner holds another environment; it forgets it when it is started anew.")]
+    BoundToAnother,
     #[error("There is no workspace `{0}`; GET /v1/forks lists the forks.")]
     WorkspaceNotFound(String),
     #[error(
@@ -87,6 +93,9 @@ impl Error {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::NetworkNotAllowed => (StatusCode::FORBIDDEN, "NetworkNotAllowed"),
+            Self::NotBindable => (StatusCode::NOT_FOUND, "NotBindable"),
+            Self::NotBound => (StatusCode::SERVICE_UNAVAILABLE, "NotBound"),
+            Self::BoundToAnother => (StatusCode::CONFLICT, "BoundToAnother"),
             Self::WorkspaceNotFound(_) => (StatusCode::NOT_FOUND, "WorkspaceNotFound"),
             Self::WorkspaceUnknown(_) => (StatusCode::NOT_FOUND, "WorkspaceUnknown"),
             Self::DigestMismatch { .. } => (StatusCode::BAD_REQUEST, "DigestMismatch"),

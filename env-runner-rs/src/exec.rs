@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
+use crate::binding::{Binding, Slot};
 use crate::config::{Network, SandboxArgs, UnixSockets};
 use crate::error::{Error, Result};
 use crate::sandbox::wire::{Action, Finished, Limits, Spec, Stop, Usage, Verdict};
@@ -18,7 +19,7 @@ const DEFAULT_TIMEOUT_MS: u64 = 60_000;
 const DEFAULT_OUTPUT_BYTES: usize = 1 << 20;
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
 /// Below the kernel's own bound on argv and environment, so that its refusal stays an exception.
-const MAX_WORDS_BYTES: usize = 1 << 20;
+pub const MAX_WORDS_BYTES: usize = 1 << 20;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A command to run.
@@ -115,7 +116,7 @@ pub struct ExecReply {
 /// The runner's side of every plan.
 #[derive(Debug)]
 pub struct Planner {
-    network: Network,
+    slot: Slot,
     unix_connect: bool,
     max_landlock_abi: i32,
     writable: Vec<PathBuf>,
@@ -127,8 +128,9 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// `hidden`: what commands may not read. `own`: trees whose Unix sockets are the commands' own.
-    pub fn new(args: &SandboxArgs, hidden: Vec<PathBuf>, own: &[&Path]) -> Self {
+    /// `slot` says what is known beyond `args`. `hidden`: what commands may not read. `own`: trees whose Unix sockets
+    /// are the commands' own.
+    pub fn new(args: &SandboxArgs, slot: Slot, hidden: Vec<PathBuf>, own: &[&Path]) -> Self {
         let unix_connect = match args.unix_sockets {
             UnixSockets::Allow => true,
             UnixSockets::Deny => false,
@@ -136,7 +138,7 @@ impl Planner {
         };
         let shared = if args.shared_tmp { tmp::of_this_container(&hidden, own) } else { Vec::new() };
         Self {
-            network: args.network,
+            slot,
             unix_connect,
             max_landlock_abi: args.max_landlock_abi,
             writable: args.writable.iter().cloned().chain(shared).collect(),
@@ -150,18 +152,35 @@ impl Planner {
 
     /// Can no command hand another one a descriptor? It would have to connect to it.
     pub fn keeps_commands_apart(&self) -> bool {
-        !self.unix_connect && self.network == Network::None
+        !self.unix_connect && self.slot.never_has_network()
+    }
+
+    /// Whether commands may have the network, as far as it is known now.
+    pub fn network(&self) -> Network {
+        self.slot.network()
+    }
+
+    /// Tells what all commands get.
+    ///
+    /// # Errors
+    /// `NotBindable`, `BoundToAnother`.
+    pub fn bind(&self, binding: Binding) -> Result<()> {
+        self.slot.bind(binding)
     }
 
     /// Checks `request` and turns it into orders for a supervisor; `tmp` is the command's private directory.
     ///
     /// # Errors
-    /// `BadRequest`, `NetworkNotAllowed`, or our own failure to list the readable trees.
+    /// `BadRequest`, `NotBound`, `NetworkNotAllowed`, or our own failure to list the readable trees.
     pub fn plan(&self, request: &ExecRequest, workspace: &Path, tmp: &Path) -> Result<Spec> {
-        if request.network && self.network == Network::None {
+        self.plan_with(self.slot.get()?, request, workspace, tmp)
+    }
+
+    fn plan_with(&self, bound: &Binding, request: &ExecRequest, workspace: &Path, tmp: &Path) -> Result<Spec> {
+        if request.network && bound.network == Network::None {
             return Err(Error::NetworkNotAllowed);
         }
-        let env = self.environment(&request.env, tmp)?;
+        let env = self.environment(bound, &request.env, tmp)?;
         check_words(&request.argv, &env)?;
         let mut writable = self.writable.clone();
         writable.push(tmp.to_owned());
@@ -193,11 +212,18 @@ impl Planner {
     /// When the readable trees cannot be listed.
     pub fn probe(&self, workspace: &Path, tmp: &Path) -> Result<Spec> {
         let request = ExecRequest { argv: vec!["probe".to_owned()], ..ExecRequest::default() };
-        Ok(Spec { action: Action::Probe, require: Vec::new(), ..self.plan(&request, workspace, tmp)? })
+        let spec = self.plan_with(&Binding::of(Network::None), &request, workspace, tmp)?;
+        Ok(Spec { action: Action::Probe, require: Vec::new(), ..spec })
     }
 
-    fn environment(&self, requested: &BTreeMap<String, String>, tmp: &Path) -> Result<Vec<(String, String)>> {
+    fn environment(
+        &self,
+        bound: &Binding,
+        requested: &BTreeMap<String, String>,
+        tmp: &Path,
+    ) -> Result<Vec<(String, String)>> {
         let mut env = self.base_env.clone();
+        env.extend(bound.variables());
         let tmp = tmp.to_str().ok_or_else(|| Error::internal("the temporary directory is not UTF-8"))?;
         env.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
         env.entry("HOME".to_owned()).or_insert_with(|| tmp.to_owned());
@@ -311,8 +337,13 @@ fn message(finished: &Finished) -> Option<String> {
 fn inherited_env() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(key, _)| !key.starts_with("RUNNER_") && !key.starts_with("DSPY_"))
+        .filter(|(key, _)| !is_of_the_runner(key))
         .collect()
+}
+
+/// Is a variable of that name the runner's own, which no command sees unless its request names it?
+pub fn is_of_the_runner(name: &str) -> bool {
+    name.starts_with("RUNNER_") || name.starts_with("DSPY_")
 }
 
 fn check_words(argv: &[String], env: &[(String, String)]) -> Result<()> {

@@ -3,7 +3,8 @@
 //! Read it in this order:
 //!
 //! - [`serve`] and [`oneshot`]: the two ways to run, from settings to the end; [`config`] holds the settings.
-//! - [`http`]: one file per route. [`exec`] turns a request into a plan and a verdict into a reply.
+//! - [`http`]: one file per route. [`exec`] turns a request into a plan and a verdict into a reply; [`binding`] is what
+//!   a warm runner is told before its first one.
 //! - [`sandbox`]: how a command is started, confined, watched and killed.
 //! - [`files`]: a workspace's files, archives and search, safe against links and races.
 //! - [`snapshot`]: forks, resets and diffs of workspaces. [`held`]: workspaces uploaded once, forked for every command.
@@ -13,6 +14,7 @@
 //! What is deliberately absent: user, mount and PID namespaces of our own. A restricted pod grants none of
 //! them, nor a cgroup, so nothing here may rest on them; every reply names the rungs that held.
 
+pub mod binding;
 pub mod config;
 pub mod error;
 pub mod exec;

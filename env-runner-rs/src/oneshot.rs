@@ -8,6 +8,7 @@ use nix::sys::prctl;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::binding::{Binding, Slot};
 use crate::config::SandboxArgs;
 use crate::error::{Error, Result};
 use crate::exec::{ExecRequest, Outcome, Planner, Reason};
@@ -81,7 +82,8 @@ async fn execute(args: &RunArgs, sandbox: Sandbox) -> Result<(Outcome, Execution
     let home = std::env::temp_dir();
     let name = PathBuf::from(format!("env-runner-{}", random_hex(6)?));
     let tmp = home.join(&name);
-    let planner = Planner::new(&args.sandbox, args.sandbox.hide.clone(), &[&workspace]);
+    let slot = Slot::Fixed(Binding::of(args.sandbox.network));
+    let planner = Planner::new(&args.sandbox, slot, args.sandbox.hide.clone(), &[&workspace]);
     let mut spec = planner.plan(&request, &workspace, &tmp)?;
     // The first process of a container: nothing else in there but what the command leaves.
     spec.owns_namespace = std::process::id() == 1;

@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::sys::prctl;
@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::binding::{Binding, Slot};
 use crate::config::ServeArgs;
 use crate::exec::Planner;
 use crate::files::Limits;
@@ -66,7 +67,8 @@ pub fn serve(mut args: ServeArgs) -> Outcome<()> {
 async fn app(args: &ServeArgs, token: String, sandbox: Sandbox) -> Outcome<App> {
     let limits = Limits { max_entries: args.max_entries };
     let concurrency = args.concurrency();
-    let planner = Planner::new(&args.sandbox, args.hidden(), &[&args.workspace, &args.forks_dir]);
+    let slot = slot(args);
+    let planner = Planner::new(&args.sandbox, slot, args.hidden(), &[&args.workspace, &args.forks_dir]);
     let held = Held::open(&args.forks_dir, limits, held_settings(args, concurrency, &planner));
     let workspaces = Workspaces::new(
         args.workspace.clone(),
@@ -91,7 +93,6 @@ async fn app(args: &ServeArgs, token: String, sandbox: Sandbox) -> Outcome<App> 
         preparing: AtomicUsize::new(0),
         metrics: Metrics::default(),
         isolation,
-        network: args.sandbox.network,
         max_concurrent: concurrency,
         admission: Arc::new(Semaphore::new(concurrency)),
         heavy: Arc::new(Semaphore::new(concurrency)),
@@ -100,6 +101,13 @@ async fn app(args: &ServeArgs, token: String, sandbox: Sandbox) -> Outcome<App> 
         max_archive_bytes: args.max_archive_bytes,
         max_transfer_bytes: args.max_transfer_bytes,
     })
+}
+
+fn slot(args: &ServeArgs) -> Slot {
+    if args.bindable {
+        return Slot::Bindable(OnceLock::new());
+    }
+    Slot::Fixed(Binding::of(args.sandbox.network))
 }
 
 fn held_settings(args: &ServeArgs, concurrency: usize, planner: &Planner) -> held::Settings {

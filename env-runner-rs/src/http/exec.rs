@@ -31,7 +31,7 @@ use crate::telemetry;
     (status = 413, body = ErrorBody, description = "TooLarge"),
     (status = 422, body = ErrorBody, description = "CannotStart"),
     (status = 429, body = ErrorBody, description = "TooManyRequests; see Retry-After"),
-    (status = 503, body = ErrorBody, description = "IsolationUnavailable"),
+    (status = 503, body = ErrorBody, description = "IsolationUnavailable, NotBound"),
     (status = 507, body = ErrorBody, description = "WorkspacesFull: there is never room for a fork"),
 ))]
 pub async fn exec(

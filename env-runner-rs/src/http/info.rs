@@ -23,6 +23,7 @@ pub struct Info {
     version: &'static str,
     /// Rungs that a command without network got when the runner started.
     isolation: Vec<String>,
+    /// Whether commands may have it; none as long as a bindable runner is not bound.
     network: Network,
     /// Commands at one time, with requests of their size.
     max_concurrent: usize,
@@ -55,7 +56,7 @@ pub async fn info(State(app): State<Arc<App>>) -> Result<Json<Info>> {
     Ok(Json(Info {
         version: env!("CARGO_PKG_VERSION"),
         isolation: app.isolation.clone(),
-        network: app.network,
+        network: app.planner.network(),
         max_concurrent: app.max_concurrent,
         running,
         waiting,

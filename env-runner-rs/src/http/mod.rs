@@ -3,6 +3,7 @@
 mod access;
 mod archive;
 mod diff;
+mod environment;
 mod exec;
 mod files;
 mod forks;
@@ -30,7 +31,6 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::config::Network;
 use crate::error::{Error, ErrorBody, Result};
 use crate::exec::Planner;
 use crate::held::Held;
@@ -61,7 +61,6 @@ pub struct App {
     pub metrics: Metrics,
     /// Rungs that a probe at start got.
     pub isolation: Vec<String>,
-    pub network: Network,
     pub max_concurrent: usize,
     /// Commands, and requests of the size of one.
     pub admission: Arc<Semaphore>,
@@ -182,6 +181,7 @@ fn routes(max_transfer_bytes: usize) -> (OpenApiRouter<Arc<App>>, OpenApiRouter<
         .routes(routes!(diff::diff))
         .routes(routes!(workspaces::list))
         .routes(routes!(workspaces::put, workspaces::get, workspaces::delete))
+        .routes(routes!(environment::bind))
         .routes(routes!(info::info));
     (open, guarded)
 }
