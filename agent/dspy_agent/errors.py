@@ -8,7 +8,7 @@ DspyAgentError
 ├── RunnerError
 │   ├── RunnerRequestError     the runner refused a request: `code`, `status`
 │   │   └── CannotStart        argv[0] or the working directory of a command does not exist
-│   └── RunnerLost             the runner does not answer
+│   └── RunnerLost             the runner does not answer, or was restarted and has lost what it held
 ├── StoreError
 │   ├── StoreUnreachable       RedDB did not answer within the retry window
 │   ├── StoreRefused           RedDB refused a request (token, key, size)
@@ -65,7 +65,7 @@ class CannotStart(RunnerRequestError):
 
 
 class RunnerLost(RunnerError):
-    """The runner does not answer."""
+    """The runner does not answer, or was restarted and has lost what it held."""
 
 
 class StoreError(DspyAgentError):

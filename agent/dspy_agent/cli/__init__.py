@@ -21,6 +21,10 @@ _VERBS = {
     ),
     "tasks": ("dspy_agent.cli.tasks", "send, list, follow and end tasks of the orchestrator"),
     "session": ("dspy_agent.cli.session", "run one AgentSession (the agent container's entry point)"),
+    "warm": (
+        "dspy_agent.cli.warm",
+        "wait for the one AgentSession to run (the entry point of a pool's pods)",
+    ),
     "workspace": ("dspy_agent.cli.workspace", "fetch a workspace into a folder (for EnvTask pods)"),
     "openapi": ("dspy_agent.cli.openapi", "print the OpenAPI document of the session's HTTP interface"),
 }

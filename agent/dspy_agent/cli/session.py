@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from types import FrameType
 
@@ -16,7 +17,7 @@ from dspy_agent.core.journal import Listener
 from dspy_agent.errors import LogFenced, Terminated
 from dspy_agent.logs import Logger
 from dspy_agent.pod.metrics import Metrics
-from dspy_agent.pod.server import Server, SessionState, create_app
+from dspy_agent.pod.server import App, Server, SessionState, create_app
 from dspy_agent.pod.session import PodSession
 from dspy_agent.pod.spec import SessionSpec, parse
 from dspy_agent.settings import Settings, add_flags, load
@@ -24,6 +25,8 @@ from dspy_agent.sources.fetch import Places
 
 EXIT_FENCED = 3
 EXIT_TERMINATED = 128 + signal.SIGTERM
+# Begins to serve a session's interface.
+Serve = Callable[[SessionState, App], Server]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """0 when the session ended, whatever its outcome; otherwise the kubelet restarts the container."""
     settings = load(arguments)
+    signal.signal(signal.SIGTERM, terminate)
+    return run(settings, lambda _, app: Server(settings.host, settings.port, app))
+
+
+def run(settings: Settings, serve: Serve) -> int:
+    """One session, however its pod was started; the exit code as of `main`."""
     spec = parse(settings.session)
     logger = Logger("agent", spec.uid.replace("-", ""))
     try:
-        signal.signal(signal.SIGTERM, _terminate)
-        _run(settings, spec, logger)
+        _run(settings, spec, logger, serve)
     except LogFenced as error:
         logger.error(str(error))
         return EXIT_FENCED
@@ -47,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run(settings: Settings, spec: SessionSpec, logger: Logger) -> None:
+def _run(settings: Settings, spec: SessionSpec, logger: Logger, serve: Serve) -> None:
     state = SessionState(spec.name, spec.namespace, spec.policy)
     metrics = Metrics()
     log = StreamLog(
@@ -57,7 +65,7 @@ def _run(settings: Settings, spec: SessionSpec, logger: Logger) -> None:
         settings.store_retry_seconds,
         timedelta(days=settings.retention_days),
     )
-    server = Server(settings.host, settings.port, create_app(state, settings.runner_token, log, metrics))
+    server = serve(state, create_app(state, settings.runner_token, log, metrics))
     logger.info("listening", port=server.port)
 
     def listener(event: Event) -> None:
@@ -73,6 +81,7 @@ def _run(settings: Settings, spec: SessionSpec, logger: Logger) -> None:
         settings.termination_log.write_text(outcome.termination_message())
         logger.info("finished", outcome=outcome.outcome, reason=outcome.reason)
     finally:
+        state.settled.set()
         server.stop()
         log.close()
 
@@ -88,7 +97,7 @@ def _session(
     )
     return PodSession(
         spec=spec,
-        runner=RunnerClient(settings.runner_url, settings.runner_token, network=spec.network),
+        runner=_runner(settings, spec),
         log=log,
         blobs=blobs,
         places=Places(
@@ -101,11 +110,16 @@ def _session(
     )
 
 
+def _runner(settings: Settings, spec: SessionSpec) -> RunnerClient:
+    variables = None if settings.runner_variables is None else dict(settings.runner_variables)
+    return RunnerClient(settings.runner_url, settings.runner_token, network=spec.network, variables=variables)
+
+
 def _serve_until_terminated(state: SessionState) -> None:
     state.phase = "Interactive"
     threading.Event().wait()
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    # Raised in the main thread, where the session runs: whatever it waits for is interrupted.
+def terminate(_signal: int, _frame: FrameType | None) -> None:
+    """Raised in the main thread, where the session runs: whatever it waits for is interrupted."""
     raise Terminated("SIGTERM")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dspy_agent.core.runner import MAIN, Command, Diff, ExecResult, FileEntry, Match
-from dspy_agent.errors import CannotStart, RunnerRequestError
+from dspy_agent.errors import CannotStart, RunnerLost, RunnerRequestError
 from dspy_agent.sources.pack import fits
 
 
@@ -152,7 +152,7 @@ class FakeRunner:
     def _folder(self, workspace: str) -> Path:
         folder = self._folder_of(workspace)
         if not folder.is_dir():
-            raise RunnerRequestError("WorkspaceNotFound", f"There is no workspace {workspace}.", 404)
+            raise RunnerLost(f"There is no workspace {workspace}.")
         return folder
 
     def _folder_of(self, workspace: str) -> Path:

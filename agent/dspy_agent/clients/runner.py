@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import SEEK_END
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -18,14 +18,23 @@ READY_POLL_SECONDS = 0.02
 BUSY_RETRIES = 200
 ARCHIVE_TIMEOUT_SECONDS = 300.0
 CHUNK_BYTES = 1024 * 1024
+# A restart between two requests goes unnoticed, but what the runner held for us is gone: its variables, our forks.
+LOST = frozenset({"NotBound", "Stopping", "WorkspaceNotFound"})
 
 
 class RunnerClient:
     """Implements `core.runner.Runner`; may be used from several threads."""
 
-    def __init__(self, url: str, token: str, *, network: bool = False) -> None:
-        """`url` is http://host:port or unix:/path. With `network`, commands ask for it; the runner may refuse."""
+    def __init__(
+        self, url: str, token: str, *, network: bool = False, variables: Mapping[str, str] | None = None
+    ) -> None:
+        """`url` is http://host:port or unix:/path. With `network`, commands ask for it; the runner may refuse.
+
+        `variables` are for a runner that was started with --bindable: it is told them, and the network, whenever it
+        is waited for, as it forgets them with its process.
+        """
         self._network = network
+        self._variables = variables
         path = url.removeprefix("unix:") if url.startswith("unix:") else None
         # No environment proxies: the runner is always beside us.
         limits = httpx.Limits(max_connections=128, max_keepalive_connections=128)
@@ -40,8 +49,22 @@ class RunnerClient:
     def close(self) -> None:
         self._http.close()
 
+    def answers(self) -> bool:
+        """Is the runner ready?"""
+        try:
+            return self._http.get("/readyz", timeout=1.0).status_code == 200
+        except httpx.TransportError:
+            return False
+
     def wait_ready(self, timeout_seconds: float) -> None:
-        """Until the runner answers /readyz. Raises RunnerLost when it does not in time."""
+        """Until the runner answers /readyz, and knows its variables. Raises RunnerLost when it does not in time."""
+        self._wait_until_it_answers(timeout_seconds)
+        if self._variables is not None:
+            variables = [{"name": name, "value": value} for name, value in self._variables.items()]
+            body = {"variables": variables, "network": "allow" if self._network else "none"}
+            self._send("PUT", "/v1/environment", json=body)
+
+    def _wait_until_it_answers(self, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
         while True:
             try:
@@ -157,7 +180,7 @@ class RunnerClient:
         return response
 
 
-def _error(response: httpx.Response) -> RunnerRequestError:
+def _error(response: httpx.Response) -> RunnerRequestError | RunnerLost:
     try:
         error = response.json()["error"]
         code, message = str(error["code"]), str(error["message"])
@@ -166,5 +189,7 @@ def _error(response: httpx.Response) -> RunnerRequestError:
             "UnexpectedReply",
             f"The env runner replied {response.status_code}: {response.text[:200]}",
         )
+    if code in LOST:
+        return RunnerLost(f"The env runner was started anew: {message}")
     kind = CannotStart if code == "CannotStart" else RunnerRequestError
     return kind(code, message, response.status_code)

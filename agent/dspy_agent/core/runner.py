@@ -65,7 +65,7 @@ class Runner(Protocol):
     """Executes commands and keeps workspaces: `main` and its forks.
 
     Raises `RunnerRequestError` (our request was refused: code and message), `CannotStart` (argv[0] or cwd is
-    missing) or `RunnerLost` (no answer).
+    missing) or `RunnerLost` (no answer, or no workspace of that name: it was restarted).
     """
 
     def wait_ready(self, timeout_seconds: float) -> None: ...

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from dspy_agent import __version__
-from dspy_agent.pod.server import MAX_EVENTS
+from dspy_agent.pod.bind import BindRequest
+from dspy_agent.pod.front import LONGEST_WAIT_SECONDS
+from dspy_agent.pod.server import MAX_EVENTS, PHASES
 
 Document = dict[str, Any]
 
@@ -27,10 +29,12 @@ def document() -> Document:
                 "get": _get("The session and its phase.", "Session", _unauthorized(), secured=True)
             },
             "/v1/events": {"get": _events()},
+            "/v1/bind": {"post": _bind()},
         },
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "schemas": {
+            "schemas": _bind_request()
+            | {
                 "Status": _object({"status": {"type": "string"}}),
                 "Session": _object(
                     {name: {"type": "string"} for name in ("name", "namespace", "policy")} | _PHASE
@@ -41,6 +45,7 @@ def document() -> Document:
                         "next": {"type": "integer", "description": "Pass it as `after` to go on."},
                     }
                 ),
+                "Bound": _object({"state": {"type": "string", "enum": ["Preparing", "Ready", "Finished"]}}),
                 "Error": _object(
                     {"error": _object({"code": {"type": "string"}, "message": {"type": "string"}})}
                 ),
@@ -49,7 +54,7 @@ def document() -> Document:
     }
 
 
-_PHASE: Document = {"phase": {"type": "string", "enum": ["Starting", "Working", "Interactive", "Finished"]}}
+_PHASE: Document = {"phase": {"type": "string", "enum": list(PHASES)}}
 
 
 def _events() -> Document:
@@ -64,6 +69,28 @@ def _events() -> Document:
         {"name": "limit", "in": "query", "schema": limit},
     ]
     return operation
+
+
+def _bind() -> Document:
+    """The one route that has another token."""
+    wait = {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT_SECONDS, "default": 0}
+    problems = (
+        _problem("401", "The bind token is missing or wrong.")
+        | _problem("409", "BoundToAnother: the agent has another session.")
+        | _problem("413", "The request is larger than 4 MiB.")
+        | _problem("422", "The request is wrong; the message says where.")
+    )
+    summary = "Give a pool's agent its session; the same session again tells its state."
+    operation = _get(summary, "Bound", problems, secured=True)
+    operation["parameters"] = [{"name": "waitSeconds", "in": "query", "schema": wait}]
+    operation["requestBody"] = {"required": True, "content": _json("BindRequest")}
+    return operation
+
+
+def _bind_request() -> Document:
+    schema = BindRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts: Document = schema.pop("$defs")
+    return {**parts, "BindRequest": schema}
 
 
 def _get(summary: str, schema: str, problems: Document | None = None, *, secured: bool = False) -> Document:

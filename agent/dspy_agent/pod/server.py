@@ -19,6 +19,8 @@ from dspy_agent.errors import StoreError
 from dspy_agent.pod.metrics import Metrics
 
 MAX_EVENTS = 200
+PHASES = ("Unbound", "Starting", "Working", "Interactive", "Finished")
+App = Starlette
 
 
 @dataclass
@@ -30,16 +32,19 @@ class SessionState:
     policy: str
     phase: str = "Starting"
     ready: threading.Event = field(default_factory=threading.Event)
+    # Ready, or it will not be any more.
+    settled: threading.Event = field(default_factory=threading.Event)
 
     def became_ready(self) -> None:
         self.phase = "Working"
         self.ready.set()
+        self.settled.set()
 
 
 class Server:
     """Listens from the constructor on; `stop` ends it in order."""
 
-    def __init__(self, host: str, port: int, app: Starlette) -> None:
+    def __init__(self, host: str, port: int, app: App) -> None:
         config = uvicorn.Config(
             app, host=host, port=port, log_config=None, access_log=False, lifespan="off", ws="none"
         )
@@ -57,16 +62,23 @@ class Server:
         self._socket.close()
 
 
-def create_app(state: SessionState, token: str, log: EventLog, metrics: Metrics) -> Starlette:
-    """The routes; contracts/http/agent.yaml describes them."""
+def create_app(
+    state: SessionState,
+    token: str,
+    log: EventLog,
+    metrics: Metrics,
+    is_ready: Callable[[], bool] | None = None,
+) -> App:
+    """The routes; contracts/http/agent.yaml describes them. /readyz tells `is_ready`, the state's own by default."""
+    is_ready = is_ready or state.ready.is_set
 
     def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     def readyz(_: Request) -> Response:
-        if state.ready.is_set():
+        if is_ready():
             return JSONResponse({"status": "ready"})
-        return _error(503, "NotReady", "The workspace is not ready yet; ask again.")
+        return error(503, "NotReady", "The workspace is not ready yet; ask again.")
 
     def metrics_text(_: Request) -> Response:
         return Response(metrics.render(), media_type=metrics.content_type)
@@ -99,13 +111,13 @@ def _events(request: Request, log: EventLog) -> Response:
         after = int(request.query_params.get("after", "0"))
         limit = int(request.query_params.get("limit", str(MAX_EVENTS)))
     except ValueError:
-        return _error(400, "BadRequest", "after and limit are whole numbers.")
+        return error(400, "BadRequest", "after and limit are whole numbers.")
     if after < 0 or not 1 <= limit <= MAX_EVENTS:
-        return _error(400, "BadRequest", f"after is 0 or more, limit 1 to {MAX_EVENTS}.")
+        return error(400, "BadRequest", f"after is 0 or more, limit 1 to {MAX_EVENTS}.")
     try:
         found = log.read(after, limit)
     except StoreError:
-        return _error(503, "StoreUnreachable", "The event log does not answer; try again.")
+        return error(503, "StoreUnreachable", "The event log does not answer; try again.")
     body = {
         "events": [json.loads(event.to_json()) for event in found],
         "next": found[-1].seq if found else after,
@@ -116,9 +128,10 @@ def _events(request: Request, log: EventLog) -> Response:
 def _authorized(request: Request, token: str, answer: Callable[[], Response]) -> Response:
     given = request.headers.get("authorization", "")
     if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-        return _error(401, "Unauthorized", "Send the session's token: Authorization: Bearer <token>.")
+        return error(401, "Unauthorized", "Send the session's token: Authorization: Bearer <token>.")
     return answer()
 
 
-def _error(status: int, code: str, message: str) -> Response:
+def error(status: int, code: str, message: str) -> Response:
+    """A reply that is not a success."""
     return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)

@@ -12,6 +12,8 @@ from dspy_agent.core.budget import Limits
 from dspy_agent.core.policy import Task
 from dspy_agent.errors import SettingsError
 
+# What `read` raises for an object that is no AgentSession.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, InvalidOperation)
 CHECK_TIMEOUT_SECONDS = 300.0
 SETUP_TIMEOUT_SECONDS = 600.0
 PROMPT = "Make the check pass."
@@ -50,24 +52,28 @@ class SessionSpec:
 def parse(text: str) -> SessionSpec:
     """From DSPY_AGENT_SESSION. Raises SettingsError that names what is wrong."""
     try:
-        value = json.loads(text)
-        metadata, spec = value["metadata"], value["spec"]
-        policy, options = _policy(spec.get("policy") or {})
-        workspace = spec.get("workspace") or {}
-        return SessionSpec(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=metadata["uid"],
-            policy=policy,
-            policy_options=options,
-            task=_task(spec.get("task")),
-            setup=_setup(workspace.get("setup")),
-            limits=_limits(spec.get("budget") or {}),
-            workspace=workspace,
-            network=_network(spec.get("network") or {}),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation) as error:
+        return read(json.loads(text))
+    except UNREADABLE as error:
         raise SettingsError(f"DSPY_AGENT_SESSION is not an AgentSession in JSON: {error!r}.") from error
+
+
+def read(session: Mapping[str, Any]) -> SessionSpec:
+    """From metadata and spec. Raises one of UNREADABLE."""
+    metadata, spec = session["metadata"], session["spec"]
+    policy, options = _policy(spec.get("policy") or {})
+    workspace = spec.get("workspace") or {}
+    return SessionSpec(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        policy=policy,
+        policy_options=options,
+        task=_task(spec.get("task")),
+        setup=_setup(workspace.get("setup")),
+        limits=_limits(spec.get("budget") or {}),
+        workspace=workspace,
+        network=_network(spec.get("network") or {}),
+    )
 
 
 def _policy(policy: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -34,6 +34,12 @@ def equip(name: str, options: Options) -> Equipment:
     return _FACTORIES[name](options)
 
 
+def preload() -> None:
+    """Imports every policy, so that none is imported when a session asks for it."""
+    import dspy_agent.policies.llm  # noqa: PLC0415
+    import dspy_agent.policies.search  # noqa: PLC0415, F401
+
+
 def require_prices(name: str, options: Options, limits: Limits) -> None:
     """A budget in money needs prices, else it would never be reached. Raises UnsupportedPolicy when it has none."""
     priced = any(options.get(price) for price in PRICES)
