@@ -50,6 +50,7 @@ func (r *reign) pick() []*attempt {
 	r.machine.Tick(now)
 	r.stop()
 	signal(r.record)
+	signal(r.check)
 	if !r.leads(now) {
 		return nil
 	}

@@ -26,6 +26,7 @@ type fakeStore struct {
 	read    int // entries of the log that were delivered
 	pending map[string]*fakeEntry
 	specs   map[string]queue.Spec
+	owners  map[string]string // the generations of the tasks
 	stands  map[string]queue.Standing
 	ends    map[string]queue.Outcome
 	news    chan struct{} // closed with the next entry
@@ -41,7 +42,7 @@ var errAway = errors.New("the store does not answer")
 
 func newFakeStore(lease time.Duration, seen *history.History) *fakeStore {
 	return &fakeStore{
-		lease: lease, seen: seen, pending: map[string]*fakeEntry{}, specs: map[string]queue.Spec{},
+		lease: lease, seen: seen, pending: map[string]*fakeEntry{}, specs: map[string]queue.Spec{}, owners: map[string]string{},
 		stands: map[string]queue.Standing{}, ends: map[string]queue.Outcome{}, news: make(chan struct{}),
 	}
 }
@@ -54,15 +55,19 @@ func (s *fakeStore) append(e queue.Entry) {
 	s.news = make(chan struct{})
 }
 
-// enqueue stores a task.
+// enqueue stores a task, unless there is one with this id: the entry is stale then, as that of a request which is sent
+// again with its idempotency key.
 func (s *fakeStore) enqueue(id string, spec queue.Spec) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if spec.Class == "" {
 		spec.Class = queue.Short
 	}
-	s.specs[id] = spec
-	s.append(queue.Entry{Task: id, Bytes: 1, Meta: queue.Meta{
+	generation := fmt.Sprint("g", len(s.log))
+	if s.owners[id] == "" {
+		s.specs[id], s.owners[id] = spec, generation
+	}
+	s.append(queue.Entry{Task: id, Generation: generation, Bytes: 1, Meta: queue.Meta{
 		Class: spec.Class, Backend: spec.Backend, Tenant: spec.Tenant, Priority: spec.Priority, NotBefore: spec.NotBefore,
 		Deadline: spec.Deadline, LimitKey: spec.LimitKey, LimitMax: spec.LimitMax, Parent: spec.Parent, Scope: spec.Scope,
 		BudgetMS: spec.BudgetMS, MaxAttempts: spec.MaxAttempts, OutputBytes: 2 * spec.OutputLimitBytes,
@@ -110,6 +115,7 @@ type client struct {
 	name string
 	// mishap may delay a request, and fail it before or after it takes effect.
 	mishap func(ctx context.Context, op string) (before, after error)
+	late   func(op string) // may delay the reply, after the effect
 
 	stop    sync.Mutex
 	stopped chan struct{} // while the process is stopped; closed when it goes on
@@ -159,12 +165,19 @@ func (c *client) do(ctx context.Context, op string, effect func() error) error {
 	if before != nil {
 		return before
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := effect(); err != nil {
+	if err := c.locked(effect); err != nil {
 		return err
 	}
+	if c.late != nil {
+		c.late(op)
+	}
 	return after
+}
+
+func (s *fakeStore) locked(effect func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return effect()
 }
 
 // Lead implements Store.
@@ -266,13 +279,18 @@ func (c *client) Next(ctx context.Context, limit int, block time.Duration) (entr
 	}
 }
 
+// wants says whether an entry asks for its task; the lock is held.
+func (s *fakeStore) wants(e queue.Entry) bool {
+	_, ended := s.ends[e.Task]
+	return !ended && s.owners[e.Task] == e.Generation
+}
+
 // Wanted implements Store.
 func (c *client) Wanted(ctx context.Context, entries []queue.Entry) (wanted []bool, err error) {
 	err = c.do(ctx, "wanted", func() error {
 		wanted = make([]bool, len(entries))
 		for i, e := range entries {
-			_, ended := c.ends[e.Task]
-			wanted[i] = !ended
+			wanted[i] = c.wants(e)
 		}
 		return nil
 	})
@@ -287,7 +305,7 @@ func (c *client) Begin(ctx context.Context, entries []queue.Entry) (tasks []*que
 			if p := c.pending[e.ID]; p != nil {
 				p.Begun, p.owner = e.Begun+1, c.name
 			}
-			if _, ended := c.ends[e.Task]; !ended {
+			if c.wants(e) {
 				tasks[i] = &queue.Task{ID: e.Task, Spec: c.specs[e.Task], CreatedAt: time.Now()}
 			}
 		}

@@ -120,49 +120,15 @@ func (r *reign) adoptStrays() {
 	}
 }
 
-// admit admits entries. Those of scopes and children are looked up before, unless they are known: one may have ended, and
-// its entry have been sent twice, appended again in that moment, or read twice.
+// admit admits entries.
 func (r *reign) admit(entries []queue.Entry) {
-	looked := map[string]bool{} // whether they are wanted, by entry
-	for r.taking.Err() == nil && !r.tryAdmit(entries, looked) {
-	}
-}
-
-// tryAdmit reports false when there are tasks to look up, which it has tried.
-func (r *reign) tryAdmit(entries []queue.Entry, looked map[string]bool) bool {
 	if len(entries) == 0 {
-		return true
+		return
 	}
-	var unknown []queue.Entry
 	r.change(func(m *schedule.Machine) {
-		for _, e := range m.Unknown(entries) {
-			if _, done := looked[e.ID]; !done {
-				unknown = append(unknown, e)
-			}
-		}
-		if len(unknown) > 0 {
-			return
-		}
 		now := time.Now()
 		for _, e := range entries {
-			if wanted, done := looked[e.ID]; done && !wanted {
-				m.Drop(e)
-			} else {
-				m.Admit(now, e)
-			}
+			m.Admit(now, e)
 		}
 	})
-	if len(unknown) == 0 {
-		return true
-	}
-	wanted, err := r.store.Wanted(r.taking, unknown)
-	if err != nil {
-		r.log.Error("cannot look tasks up; trying again", "tasks", len(unknown), "error", err)
-		pause(r.taking, storePause)
-		return false
-	}
-	for i, e := range unknown {
-		looked[e.ID] = wanted[i]
-	}
-	return false
 }

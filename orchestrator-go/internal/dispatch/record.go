@@ -66,6 +66,7 @@ func (r *reign) recordSome() bool {
 	}
 	r.mu.Unlock()
 	signal(r.work)
+	signal(r.check)
 	return true
 }
 

@@ -32,6 +32,7 @@ type reign struct {
 
 	work   chan struct{} // there may be something to begin
 	record chan struct{} // there may be something to record
+	check  chan struct{} // there may be something to look up
 
 	ruling    context.Context // until the term ends, or everything is drained
 	end       context.CancelCauseFunc
@@ -49,7 +50,7 @@ func newReign(d *Dispatcher, term queue.Term, since time.Time) *reign {
 	r := &reign{
 		Dispatcher: d, term: term, since: since, attempts: map[string]*attempt{}, idle: make(chan *attempt),
 		reaping: make(chan struct{}, reapLimit),
-		work:    make(chan struct{}, 1), record: make(chan struct{}, 1),
+		work:    make(chan struct{}, 1), record: make(chan struct{}, 1), check: make(chan struct{}, 1),
 		machine: schedule.New(schedule.Options{
 			Backoff:      func(attempt int) time.Duration { return backoff(attempt, d.opt.BackoffBase, d.opt.BackoffMax) },
 			PublishAfter: d.opt.PublishAfter, Resumes: d.resumes,
@@ -66,9 +67,10 @@ func (r *reign) run(ctx context.Context) {
 	r.ruling, r.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.taking, r.halt = context.WithCancel(r.ruling)
 	r.recording, r.finish = context.WithCancel(r.ruling)
-	var keeper, reader, beginner, recorder sync.WaitGroup
+	var keeper, reader, checker, beginner, recorder sync.WaitGroup
 	keeper.Go(r.keep)
 	reader.Go(r.intake)
+	checker.Go(r.checkLoop)
 	beginner.Go(r.begin)
 	recorder.Go(r.recordLoop)
 	select {
@@ -81,6 +83,7 @@ func (r *reign) run(ctx context.Context) {
 	beginner.Wait() // an attempt that begins until then is detached at once
 	r.running.Wait()
 	r.finish()
+	checker.Wait()
 	recorder.Wait()
 	r.end(errDrained)
 	keeper.Wait()
@@ -206,6 +209,7 @@ func (r *reign) change(what func(*schedule.Machine)) {
 	r.mu.Unlock()
 	signal(r.work)
 	signal(r.record)
+	signal(r.check)
 }
 
 // stop breaks off the attempts that the machine says; the lock is held.

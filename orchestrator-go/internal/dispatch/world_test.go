@@ -68,12 +68,17 @@ func newWorld(t reporter) *world {
 
 // start starts a process that leads when it can; it is drained at the test's end.
 func (w *world) start(name string, mishap func(context.Context, string) (before, after error)) *process {
+	return w.startLate(name, mishap, nil)
+}
+
+// startLate starts a process whose store may answer late.
+func (w *world) startLate(name string, mishap func(context.Context, string) (before, after error), late func(op string)) *process {
 	fixed, err := limit.NewFixed(4)
 	if err != nil {
 		w.t.Fatalf("%v", err)
 	}
 	p := &process{
-		client: &client{fakeStore: w.store, name: name, mishap: mishap}, limit: fixed, ended: make(chan struct{}),
+		client: &client{fakeStore: w.store, name: name, mishap: mishap, late: late}, limit: fixed, ended: make(chan struct{}),
 	}
 	p.dispatcher = New(p.client, map[string]Place{
 		queue.RunnerBackend: {Backend: fakeBackend{w, p.client}, Limit: fixed},

@@ -47,23 +47,35 @@ func (q *Redis) begin(ctx context.Context, entries []Entry) ([]*Task, error) {
 	return tasks, nil
 }
 
-// Wanted says of each entry whether its task is there and has not ended, without reading it.
+// Wanted says of each entry whether it asks for its task, which is there and has not ended.
 func (q *Redis) Wanted(ctx context.Context, entries []Entry) ([]bool, error) {
-	there, ended := make([]*redis.IntCmd, len(entries)), make([]*redis.IntCmd, len(entries))
-	_, err := q.db.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, e := range entries {
-			there[i], ended[i] = p.Exists(ctx, q.taskKey(e.Task)), p.Exists(ctx, q.endKey(e.Task))
+	answers := make([]bool, 0, len(entries))
+	for rest := entries; len(rest) > 0; {
+		n := fitting(rest)
+		values, err := q.db.MGet(ctx, q.recordKeys(rest[:n])...).Result()
+		if err != nil {
+			return nil, fmt.Errorf("looking tasks up: %w", err)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("looking tasks up: %w", err)
+		for i, e := range rest[:n] {
+			var rec struct{ Generation string }
+			found, err := decode(values[2*i], &rec)
+			if err != nil {
+				return nil, fmt.Errorf("task %s: %w", e.Task, err)
+			}
+			answers = append(answers, found && rec.Generation == e.Generation && values[2*i+1] == nil)
+		}
+		rest = rest[n:]
 	}
-	wanted := make([]bool, len(entries))
-	for i := range entries {
-		wanted[i] = there[i].Val() == 1 && ended[i].Val() == 0
+	return answers, nil
+}
+
+// recordKeys are, for each entry, those of its task's record and outcome.
+func (q *Redis) recordKeys(entries []Entry) []string {
+	keys := make([]string, 0, 2*len(entries))
+	for _, e := range entries {
+		keys = append(keys, q.taskKey(e.Task), q.endKey(e.Task))
 	}
-	return wanted, nil
+	return keys
 }
 
 // wanted is the task of an entry, unless that is stale.

@@ -47,6 +47,7 @@ func (m *Machine) parkIfFull(t *task) bool {
 func (m *Machine) Begun(now time.Time, id string, token func(attempt int) int64) int {
 	t := m.tasks[id]
 	t.entry.Begun++
+	m.know(t)
 	if t.reason != nil {
 		m.release(t)
 		m.letGo(now, t)
@@ -69,15 +70,6 @@ func (m *Machine) NotBegun(now time.Time, id string) {
 		return
 	}
 	m.enqueue(now, t)
-}
-
-// Stale drops a picked task whose entry asks for nothing: what it says is settled, and it leaves no trace.
-func (m *Machine) Stale(now time.Time, id string) {
-	t := m.tasks[id]
-	m.release(t)
-	t.enter(ending)
-	m.settled = append(append(append(m.settled, t.entry.ID), t.settled...), t.told...)
-	m.forget(now, t)
 }
 
 // Placed notes that an attempt found a place to run, and when.

@@ -45,6 +45,7 @@ type Machine struct {
 	dirty   map[*task]struct{}
 	stops   []Stop
 	settled []string // entries that ask for nothing
+	checks  []*task  // whose entries the store is to be asked about
 
 	adopting bool
 	orphans  map[string][]queue.Entry // whose parents have not been adopted yet
@@ -94,7 +95,10 @@ func (m *Machine) request(now time.Time, e queue.Entry) {
 	}
 }
 
-func (m *Machine) admit(now time.Time, e queue.Entry) {
+func (m *Machine) admit(now time.Time, e queue.Entry) { m.enrol(now, e, m.adopting) }
+
+// enrol makes an entry a task; early says that it may be a child from before its parent was closed.
+func (m *Machine) enrol(now time.Time, e queue.Entry, early bool) {
 	if known := m.tasks[e.Task]; known != nil {
 		m.again(known, e)
 		return
@@ -105,13 +109,16 @@ func (m *Machine) admit(now time.Time, e queue.Entry) {
 		return
 	}
 	t := m.newTask(now, e)
+	if e.Meta.Scope || e.Meta.Parent != "" {
+		m.check(t)
+	}
 	// One that comes too late is nobody's child: it may be the entry of a retry, of a task that was counted already.
-	if parent != nil && parent.phase < ending && (m.adopting || !parent.closed) {
+	if parent != nil && parent.phase < ending && (early || !parent.closed) {
 		parent.adopt(t)
 		m.show(parent)
 		t.deadline = earlier(t.deadline, parent.deadline)
 	}
-	if e.Meta.Parent != "" && !m.adoptable(parent) {
+	if e.Meta.Parent != "" && !adoptable(parent, early) {
 		m.stop(now, t, parentEnded)
 	} else {
 		m.place(now, t)
@@ -124,28 +131,29 @@ func (m *Machine) admit(now time.Time, e queue.Entry) {
 	orphans := m.orphans[e.Task]
 	delete(m.orphans, e.Task)
 	for _, orphan := range orphans {
-		m.admit(now, orphan)
+		m.enrol(now, orphan, early)
 	}
 }
 
-// again takes another entry of a task that is here: the same one appended anew, or one that lost the race of two
-// requests with one idempotency key. The entry that won such a race is always the earlier one.
+// again takes another entry of a task that is here: the same one appended anew, or one of another generation: of the
+// two, one lost the race of two requests with one idempotency key, or is that of a dead letter that was put back since.
 func (m *Machine) again(t *task, e queue.Entry) {
-	if e.ID == t.entry.ID {
-		return
-	}
+	same := e.Generation == t.entry.Generation
 	switch {
-	case t.phase == ending && e.Generation != t.entry.Generation:
-		t.after = append(t.after, e) // a dead letter that was put back before its end is known to be recorded
-		return
-	case t.phase == ending || e.Generation != t.entry.Generation:
+	case e.ID == t.entry.ID:
+	case same && (t.phase == ending || t.entry.Follows(e)), !same && t.phase < ending && t.known:
 		m.settled = append(m.settled, e.ID)
-		return
+	case same:
+		m.settled = append(m.settled, t.entry.ID)
+		e.Begun, e.Standing = t.entry.Begun, t.entry.Standing
+		t.entry = e
+		m.ages.note(t)
+	case t.phase == ending:
+		t.after = append(t.after, e) // it was put back before its end is known to be recorded
+	default:
+		t.rivals = append(t.rivals, e) // the entry that lost may be read first, where the other was appended again
+		m.check(t)
 	}
-	m.settled = append(m.settled, t.entry.ID)
-	e.Begun = t.entry.Begun
-	t.entry = e
-	m.ages.note(t)
 }
 
 // show has a task's standing recorded, so that its children's number shows; not while there are more to come.
@@ -155,15 +163,15 @@ func (m *Machine) show(t *task) {
 	}
 }
 
-// adoptable says whether a task may have further children, or had them before its leader changed.
-func (m *Machine) adoptable(parent *task) bool {
+// adoptable says whether a task may have further children, or early ones, which it had before it was closed.
+func adoptable(parent *task, early bool) bool {
 	if parent == nil || parent.phase == ending || parent.reason != nil {
 		return false
 	}
 	if parent.own != nil && parent.own.State != queue.Succeeded {
 		return false
 	}
-	return m.adopting || !parent.closed
+	return early || !parent.closed
 }
 
 func (m *Machine) newTask(now time.Time, e queue.Entry) *task {
@@ -223,12 +231,8 @@ func (m *Machine) enqueue(now time.Time, t *task) {
 func (m *Machine) Adopted(now time.Time) {
 	m.Tick(now) // deadlines that passed while nobody led come before ends that nobody recorded
 	m.adopting = false
-	orphans := m.orphans
-	m.orphans = nil
-	for _, entries := range orphans {
-		for _, e := range entries {
-			m.admit(now, e)
-		}
+	for _, e := range m.lost() {
+		m.enrol(now, e, true)
 	}
 	requests := m.requests
 	m.requests = nil
@@ -240,6 +244,24 @@ func (m *Machine) Adopted(now time.Time) {
 	for _, t := range m.tasks {
 		m.endIfDone(t)
 	}
+}
+
+// lost are the entries whose parents are not there, nor among those that wait for theirs: these come after them.
+func (m *Machine) lost() []queue.Entry {
+	waiting := map[string]bool{}
+	for _, entries := range m.orphans {
+		for _, e := range entries {
+			waiting[e.Task] = true
+		}
+	}
+	var lost []queue.Entry
+	for parent, entries := range m.orphans {
+		if !waiting[parent] {
+			lost = append(lost, entries...)
+			delete(m.orphans, parent)
+		}
+	}
+	return lost
 }
 
 // Dangling says whether any of the entries refers to a task that is neither here nor among those before it.
@@ -257,21 +279,6 @@ func (m *Machine) Dangling(entries []queue.Entry) bool {
 	}
 	return false
 }
-
-// Unknown are the entries of tasks that are not here, of which the end may have been recorded: others show it when they
-// begin. A scope never does, and a child may end without that, and be counted by its parent again.
-func (m *Machine) Unknown(entries []queue.Entry) []queue.Entry {
-	var unknown []queue.Entry
-	for _, e := range entries {
-		if e.Op == queue.OpTask && (e.Meta.Scope || e.Meta.Parent != "") && m.tasks[e.Task] == nil {
-			unknown = append(unknown, e)
-		}
-	}
-	return unknown
-}
-
-// Drop settles an entry that asks for nothing.
-func (m *Machine) Drop(e queue.Entry) { m.settled = append(m.settled, e.ID) }
 
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {

@@ -17,6 +17,8 @@ type world struct {
 	term    queue.Term
 	entries int
 	log     map[string]queue.Entry     // that are not settled, by id
+	ever    map[string]queue.Entry     // all that there were
+	owners  map[string]string          // the generations that the store has, by task
 	ends    map[string]queue.Outcome   // by task
 	stands  map[string]*queue.Standing // by task
 	running map[string]int             // attempt numbers, by task
@@ -39,8 +41,8 @@ func newWorld(t *testing.T) *world { return newWorldOf(t) }
 
 func newWorldOf(t reporter) *world {
 	w := &world{
-		t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), log: map[string]queue.Entry{}, ends: map[string]queue.Outcome{},
-		stands: map[string]*queue.Standing{}, running: map[string]int{}, stopped: map[string]string{},
+		t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), log: map[string]queue.Entry{}, ever: map[string]queue.Entry{}, ends: map[string]queue.Outcome{},
+		owners: map[string]string{}, stands: map[string]*queue.Standing{}, running: map[string]int{}, stopped: map[string]string{},
 	}
 	w.lead()
 	w.machine.Adopted(w.now)
@@ -81,9 +83,27 @@ func (w *world) add(id string, change func(*queue.Entry)) {
 	if change != nil {
 		change(&e)
 	}
-	w.log[e.ID] = e
+	if _, found := w.owners[id]; !found && e.Op == queue.OpTask {
+		w.owners[id] = e.Generation
+	}
+	w.log[e.ID], w.ever[e.ID] = e, e
 	w.machine.Admit(w.now, e)
 	w.settle()
+}
+
+// reread has an entry read that was in the log at some time, as in a reply that comes late.
+func (w *world) reread(id string) {
+	e := w.ever[id]
+	e.Standing = w.stands[e.Task]
+	w.machine.Admit(w.now, e)
+	w.settle()
+}
+
+// wanted says what the store does: whether an entry asks for its task.
+func (w *world) wanted(e queue.Entry) bool {
+	owner, found := w.owners[e.Task]
+	_, ended := w.ends[e.Task]
+	return found && owner == e.Generation && !ended
 }
 
 func (w *world) cancel(id string) { w.add(id, func(e *queue.Entry) { e.Op = queue.OpCancel }) }
@@ -95,20 +115,32 @@ func (w *world) begin(n int) []string {
 	w.settle()
 	var began []string
 	for _, e := range w.machine.Pick(n, func(queue.Entry) bool { return true }) {
-		stored := w.log[e.ID]
-		stored.Begun = e.Begun + 1
-		w.log[e.ID] = stored
-		number := w.machine.Begun(w.now, e.Task, w.term.Token)
-		if number == 0 {
-			continue
+		if w.start(e) {
+			began = append(began, e.Task)
 		}
-		w.machine.Placed(w.now, e.Task, "here")
-		w.running[e.Task] = number
-		began = append(began, e.Task)
 	}
 	w.order = append(w.order, began...)
 	w.settle()
 	return began
+}
+
+// start begins a picked task's attempt; it reports false when nobody wants it.
+func (w *world) start(e queue.Entry) bool {
+	if stored, found := w.log[e.ID]; found {
+		stored.Begun = e.Begun + 1
+		w.log[e.ID], w.ever[e.ID] = stored, stored
+	}
+	if !w.wanted(e) {
+		w.machine.Stale(w.now, e.Task)
+		return false
+	}
+	number := w.machine.Begun(w.now, e.Task, w.term.Token)
+	if number == 0 {
+		return false
+	}
+	w.machine.Placed(w.now, e.Task, "here")
+	w.running[e.Task] = number
+	return true
 }
 
 func (w *world) end(id string, v Verdict) {
@@ -143,6 +175,9 @@ func (w *world) settle() {
 		w.reap()
 	}
 	for {
+		for _, e := range w.machine.Checks(2) {
+			w.machine.Checked(w.now, e, w.wanted(e))
+		}
 		if w.dies && w.last == 0 {
 			return
 		}
@@ -178,7 +213,7 @@ func (w *world) apply(c queue.Change) {
 		}
 		delete(w.stands, c.Task)
 	}
-	if c.Standing != nil {
+	if _, ended := w.ends[c.Task]; c.Standing != nil && !ended {
 		w.stands[c.Task] = c.Standing
 	}
 	for _, id := range c.Settled {

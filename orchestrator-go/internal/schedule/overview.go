@@ -68,6 +68,7 @@ func (m *Machine) count(t *task) {
 // drop forgets a task.
 func (m *Machine) drop(t *task) {
 	delete(m.tasks, t.entry.Task)
+	delete(m.dirty, t)
 	t.tally.add(t.phase, -1)
 	if t.tally.tasks--; t.tally.tasks == 0 {
 		delete(m.tallies, t.tally.share)

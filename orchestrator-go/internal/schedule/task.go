@@ -50,6 +50,9 @@ type task struct {
 	settled []string       // further entries that are done with when it ends,
 	told    []string       // and those that are when its standing is recorded
 	after   []queue.Entry  // of the same id, to be admitted when its end is recorded
+	known   bool           // by the store, as what its entry asks for: see check.go
+	asked   bool           // the store about that
+	rivals  []queue.Entry  // of the same id, of which one may ask for it instead
 
 	spent   time.Duration // of its budget, up to since
 	burning int           // attempts that run in it and below

@@ -97,6 +97,9 @@ func (m *Machine) letGo(now time.Time, t *task) {
 // Gone notes that nothing goes on any more that a stop called stray.
 func (m *Machine) Gone(now time.Time, id string) {
 	t := m.tasks[id]
+	if t == nil || t.reason == nil || !t.lingers {
+		return // its entry was stale
+	}
 	t.lingers = false
 	m.finish(now, t, t.reason.outcome(nil))
 }
@@ -117,13 +120,14 @@ func (m *Machine) finish(now time.Time, t *task, own *queue.Outcome) {
 
 // endIfDone ends a task that waits for its children, once there are none.
 func (m *Machine) endIfDone(t *task) {
-	if t.phase != waiting || len(t.children) > 0 || m.adopting {
+	if t.phase != waiting || len(t.children) > 0 || m.adopting || t.own == nil && !t.closed {
+		return
+	}
+	if !t.known {
+		m.check(t)
 		return
 	}
 	if t.own == nil {
-		if !t.closed {
-			return
-		}
 		t.own = &queue.Outcome{State: queue.Succeeded}
 	}
 	t.enter(ending)
@@ -208,20 +212,4 @@ func (m *Machine) Recorded(now time.Time, changes []queue.Change) {
 			m.admit(now, e)
 		}
 	}
-}
-
-// forget drops a task that leaves no trace.
-func (m *Machine) forget(now time.Time, t *task) {
-	for child := range t.children {
-		m.stop(now, child, parentEnded)
-		child.parent = nil
-	}
-	if p := t.parent; p != nil {
-		delete(p.children, t)
-		p.counts.Open--
-		m.show(p)
-		m.endIfDone(p)
-	}
-	delete(m.dirty, t)
-	m.drop(t)
 }

@@ -288,7 +288,7 @@ func TestADeadLetterMayBePutBackBeforeItsEndIsKnownToBeRecorded(t *testing.T) {
 	w.expect("t", queue.Dead, "RunnerLost")
 	w.entries++
 	revived := queue.Entry{ID: entryID(w.entries), Task: "t", Generation: "2", Meta: queue.Meta{MaxAttempts: 1}}
-	w.log[revived.ID] = revived
+	w.log[revived.ID], w.owners["t"] = revived, "2"
 	w.machine.Admit(w.now, revived)
 	w.machine.Recorded(w.now, changes)
 	delete(w.ends, "t")
@@ -299,4 +299,23 @@ func TestADeadLetterMayBePutBackBeforeItsEndIsKnownToBeRecorded(t *testing.T) {
 	w.succeed("t")
 	w.expect("t", queue.Succeeded, "")
 	w.empty()
+}
+
+// The children of a task whose parent had ended were admitted before it, in one order of many, as nobody's.
+func TestAFamilyThatCameTooLateEndsFromBelow(t *testing.T) {
+	for range 20 {
+		w := newWorld(t)
+		w.dies, w.last = true, 0 // before it has read any of them
+		w.add("late", func(e *queue.Entry) { scope(e); childOf("gone")(e) })
+		w.add("inner", func(e *queue.Entry) { scope(e); childOf("late")(e) })
+		w.add("deep", childOf("inner"))
+		w.takeover()
+		for _, id := range []string{"late", "inner", "deep"} {
+			w.expect(id, queue.Cancelled, "ParentEnded")
+		}
+		if a, b := w.ends["late"].Children, w.ends["inner"].Children; a.Failed != 1 || b.Failed != 1 {
+			t.Fatalf("their children: %+v, %+v", a, b)
+		}
+		w.empty()
+	}
 }

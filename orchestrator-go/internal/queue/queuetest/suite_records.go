@@ -163,7 +163,7 @@ func stale(t *testing.T, open opener) {
 	first := l.one()
 	submit(t, q, spec) // it lost the race
 	loser := l.one()
-	if wanted, err := l.Wanted(t.Context(), []queue.Entry{first, {Task: "unheard of"}}); err != nil || !slices.Equal(wanted, []bool{true, false}) {
+	if wanted, err := l.Wanted(t.Context(), []queue.Entry{first, loser, {Task: "unheard of"}}); err != nil || !slices.Equal(wanted, []bool{true, false, false}) {
 		t.Errorf("wanted: %v, %v", wanted, err)
 	}
 	l.finish(first, queue.Succeeded)
