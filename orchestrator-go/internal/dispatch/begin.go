@@ -98,9 +98,12 @@ func (r *reign) launch(picked []*attempt) {
 	for i, a := range picked {
 		entries[i] = a.entry
 	}
-	tasks, err := r.store.Begin(r.ruling, entries)
+	tasks, err := r.store.Begin(r.ruling, r.term, entries)
 	if err == nil && !r.leads(time.Now()) {
 		err = errSlow
+	}
+	if errors.Is(err, queue.ErrFenced) {
+		r.fenced(err)
 	}
 	if err != nil {
 		r.log.Error("cannot begin attempts; trying again", "tasks", len(picked), "error", err)

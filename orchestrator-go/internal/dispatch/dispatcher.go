@@ -25,8 +25,9 @@ type Store interface {
 	Adopt(ctx context.Context, cursor string, mine bool) ([]queue.Entry, string, error)
 	Next(ctx context.Context, limit int, block time.Duration) ([]queue.Entry, error)
 	Wanted(ctx context.Context, entries []queue.Entry) ([]bool, error)
-	Begin(ctx context.Context, entries []queue.Entry) ([]*queue.Task, error)
+	Begin(ctx context.Context, term queue.Term, entries []queue.Entry) ([]*queue.Task, error)
 	Record(ctx context.Context, term queue.Term, changes []queue.Change) error
+	RecordAgain(ctx context.Context, term queue.Term, changes []queue.Change) error
 }
 
 // Place is a backend with what bounds its attempts.

@@ -297,9 +297,12 @@ func (c *client) Wanted(ctx context.Context, entries []queue.Entry) (wanted []bo
 	return wanted, err
 }
 
-// Begin implements Store. Like the real one it asks for no term.
-func (c *client) Begin(ctx context.Context, entries []queue.Entry) (tasks []*queue.Task, err error) {
+// Begin implements Store.
+func (c *client) Begin(ctx context.Context, term queue.Term, entries []queue.Entry) (tasks []*queue.Task, err error) {
 	err = c.do(ctx, "begin", func() error {
+		if term.Epoch != c.epoch {
+			return fmt.Errorf("beginning: %w", queue.ErrFenced)
+		}
 		tasks = make([]*queue.Task, len(entries))
 		for i, e := range entries {
 			if p := c.pending[e.ID]; p != nil {
@@ -325,6 +328,46 @@ func (c *client) Record(ctx context.Context, term queue.Term, changes []queue.Ch
 		}
 		return nil
 	})
+}
+
+// RecordAgain implements Store.
+func (c *client) RecordAgain(ctx context.Context, term queue.Term, changes []queue.Change) error {
+	return c.do(ctx, "record", func() error {
+		if term.Epoch != c.epoch {
+			return fmt.Errorf("recording: %w", queue.ErrFenced)
+		}
+		if c.recorded(changes) {
+			return nil
+		}
+		for _, change := range changes {
+			c.apply(change)
+		}
+		return nil
+	})
+}
+
+// recorded says whether changes took effect before; the lock is held.
+func (s *fakeStore) recorded(changes []queue.Change) bool {
+	ends := false
+	for _, change := range changes {
+		for _, id := range change.Settled {
+			if ends = ends || change.Outcome != nil; change.Outcome != nil && s.pending[id] != nil {
+				return false
+			}
+		}
+	}
+	return ends
+}
+
+// revive puts a dead letter back.
+func (s *fakeStore) revive(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.ends, id)
+	delete(s.stands, id)
+	s.owners[id] = fmt.Sprint("g", len(s.log))
+	spec := s.specs[id]
+	s.append(queue.Entry{Task: id, Generation: s.owners[id], Bytes: 1, Meta: queue.Meta{Class: spec.Class, MaxAttempts: spec.MaxAttempts}})
 }
 
 // apply makes a change; the lock is held.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"dspyagent.io/orchestrator/internal/backend"
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
@@ -53,4 +54,29 @@ func TestAChildThatALateReplyBringsAgainCountsOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The end was recorded, read, and taken back; then it was recorded again, as nobody had heard that it was.
+func TestADeadLetterThatIsPutBackAtOnceRunsAgain(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		var lost, back atomic.Bool
+		p := w.startLate("a", func(_ context.Context, op string) (before, after error) {
+			if op == "record" && lost.CompareAndSwap(false, true) {
+				return nil, errAway
+			}
+			return nil, nil
+		}, func(op string) {
+			if op == "record" && w.store.states()["t"] == queue.Dead && back.CompareAndSwap(false, true) {
+				w.on("t", nil)
+				w.store.revive("t")
+			}
+		})
+		w.on("t", func(context.Context, backend.Attempt) (*queue.Result, error) { return nil, errLost })
+		w.store.enqueue("t", queue.Spec{MaxAttempts: 1})
+		time.Sleep(time.Minute)
+		if got := w.store.states()["t"]; got != queue.Succeeded {
+			t.Errorf("it ended as %q", got)
+		}
+		w.stop(p)
+	})
 }

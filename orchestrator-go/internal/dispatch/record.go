@@ -74,9 +74,9 @@ func (r *reign) recordSome() bool {
 // It reports false when another process leads, which has it done again.
 func (r *reign) insist(changes []queue.Change) bool {
 	var last time.Time // after the end of everything
-	for {
+	for record := r.store.Record; ; record = r.store.RecordAgain {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ruling), recordTimeout)
-		err := r.store.Record(ctx, r.term, changes)
+		err := record(ctx, r.term, changes)
 		cancel()
 		switch {
 		case err == nil:

@@ -8,43 +8,39 @@ import (
 )
 
 // Begin counts an attempt of each entry's task, and returns the tasks in order: nil for one that asks for nothing
-// any more, because its entry is stale.
-func (q *Redis) Begin(ctx context.Context, entries []Entry) ([]*Task, error) {
+// any more, because its entry is stale. Errors: ErrFenced when the term has ended; nothing of the last piece was counted.
+func (q *Redis) Begin(ctx context.Context, term Term, entries []Entry) ([]*Task, error) {
 	tasks := make([]*Task, 0, len(entries))
 	for rest := entries; len(rest) > 0; {
 		n := fitting(rest)
-		loaded, err := q.begin(ctx, rest[:n])
+		loaded, err := q.begin(ctx, term, rest[:n])
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("beginning attempts: %w", err)
 		}
 		tasks, rest = append(tasks, loaded...), rest[n:]
 	}
 	return tasks, nil
 }
 
-func (q *Redis) begin(ctx context.Context, entries []Entry) ([]*Task, error) {
-	begun, keys := make([]Entry, len(entries)), make([]string, 0, 2*len(entries))
+func (q *Redis) begin(ctx context.Context, term Term, entries []Entry) ([]*Task, error) {
+	begun, tasks := make([]Entry, len(entries)), make([]*Task, len(entries))
 	for i, e := range entries {
-		keys = append(keys, q.taskKey(e.Task), q.endKey(e.Task))
 		begun[i] = e
 		begun[i].Begun++
 	}
-	var values *redis.SliceCmd
-	cmds, err := q.db.Pipelined(ctx, func(p redis.Pipeliner) error {
-		q.setBegun(ctx, p, begun)
-		values = p.MGet(ctx, keys...)
-		return nil
-	})
-	if err := firstError(cmds, err); err != nil {
-		return nil, fmt.Errorf("beginning attempts: %w", err)
-	}
-	tasks := make([]*Task, len(entries))
-	for i, e := range entries {
-		if tasks[i], err = wanted(e, values.Val()[2*i], values.Val()[2*i+1]); err != nil {
-			return nil, err
+	err := q.within(ctx, term, q.recordKeys(entries), func(f fence) error {
+		for i, e := range entries {
+			var err error
+			if tasks[i], err = wanted(e, f.read[2*i], f.read[2*i+1]); err != nil {
+				return err
+			}
 		}
-	}
-	return tasks, nil
+		return f.exec(func(p redis.Pipeliner) error {
+			q.setBegun(ctx, p, begun)
+			return nil
+		})
+	})
+	return tasks, err
 }
 
 // Wanted says of each entry whether it asks for its task, which is there and has not ended.
@@ -96,7 +92,7 @@ func wanted(e Entry, value, end any) (*Task, error) {
 func (q *Redis) setBegun(ctx context.Context, p redis.Pipeliner, entries []Entry) {
 	byCount := map[int][]any{}
 	for _, e := range entries {
-		n := 1 + max(0, e.Begun-e.base)
+		n := max(0, 1+e.Begun-e.base)
 		byCount[n] = append(byCount[n], e.ID)
 	}
 	for n, ids := range byCount {

@@ -83,9 +83,10 @@ func (e Entry) fields() ([]string, error) {
 	return fields, err
 }
 
-// parseEntry reads an entry that was delivered so many times, once for being read and once more for each attempt.
+// parseEntry reads an entry that was delivered so many times, once for being read and once more for each attempt. Not even
+// once stands for an attempt that was broken off, and had begun before the entry was appended again.
 func parseEntry(m redis.XMessage, deliveries int) (Entry, error) {
-	e := Entry{ID: m.ID, Begun: max(0, deliveries-1), Bytes: cost(m) - asideBytes}
+	e := Entry{ID: m.ID, Begun: deliveries - 1, Bytes: cost(m) - asideBytes}
 	text := func(name string) string {
 		value, _ := m.Values[name].(string) // absent from an entry of somebody else: no task has the id ""
 		return value
@@ -103,6 +104,7 @@ func parseEntry(m redis.XMessage, deliveries int) (Entry, error) {
 		}
 		e.Begun, e.base = e.Begun+n, n
 	}
+	e.Begun = max(0, e.Begun)
 	return e, nil
 }
 

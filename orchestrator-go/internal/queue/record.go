@@ -21,8 +21,8 @@ type Change struct {
 	Move     *Entry    // an entry to append again and settle: see Stale
 }
 
-// Record writes changes in one transaction. It can be repeated after an error: what has ended
-// stays as it is. Errors: ErrFenced when the term has ended, and nothing was written.
+// Record writes changes in one transaction; what has ended stays as it is. After any error but ErrFenced they may have
+// been written, or not: RecordAgain is to follow. Errors: ErrFenced when the term has ended, and nothing was written.
 func (q *Redis) Record(ctx context.Context, term Term, changes []Change) error {
 	writes, keys, err := q.prepare(changes)
 	if err != nil {
@@ -58,6 +58,42 @@ func (q *Redis) Record(ctx context.Context, term Term, changes []Change) error {
 		return fmt.Errorf("recording: %w", err)
 	}
 	return nil
+}
+
+// RecordAgain writes changes unless an earlier call has, the reply to which was lost. To write them twice would end a
+// dead letter that was put back meanwhile. Errors: as those of Record.
+func (q *Redis) RecordAgain(ctx context.Context, term Term, changes []Change) error {
+	recorded, err := q.recorded(ctx, changes)
+	if err != nil || recorded {
+		return err
+	}
+	return q.Record(ctx, term, changes)
+}
+
+// recorded says whether changes were written, by what the ends among them settle: without any, twice is as good as once.
+func (q *Redis) recorded(ctx context.Context, changes []Change) (bool, error) {
+	var pending []*redis.XPendingExtCmd
+	_, err := q.db.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, c := range changes {
+			for _, id := range c.Settled {
+				if c.Outcome != nil {
+					pending = append(pending, p.XPendingExt(ctx, &redis.XPendingExtArgs{
+						Stream: q.logKey(), Group: group, Start: id, End: id, Count: 1,
+					}))
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("asking what is recorded: %w", err)
+	}
+	for _, cmd := range pending {
+		if len(cmd.Val()) > 0 {
+			return false, nil
+		}
+	}
+	return len(pending) > 0, nil
 }
 
 // write is a change with what it says in the store's form.

@@ -317,7 +317,7 @@ func (a *anything) putBack(id string) {
 	}
 	m.Parent, m.Deadline = "", time.Time{}
 	a.metas[id], a.owners[id] = m, fmt.Sprint("put back ", a.entries)
-	a.late[id], a.cancelled[id], a.tries[id] = false, false, 0
+	a.late[id], a.cancelled[id], a.tries[id], a.before[id] = false, false, 0, 0
 	delete(a.ends, id)
 	a.ended = slices.DeleteFunc(a.ended, func(ended string) bool { return ended == id })
 	a.add(id, func(e *queue.Entry) { e.Meta, e.Generation = m, a.owners[id] })

@@ -44,7 +44,7 @@ func (l *leader) one() queue.Entry {
 
 func (l *leader) begin(entries ...queue.Entry) []*queue.Task {
 	l.t.Helper()
-	tasks, err := l.Begin(l.t.Context(), entries)
+	tasks, err := l.Begin(l.t.Context(), l.term, entries)
 	check(l.t, err)
 	return tasks
 }

@@ -38,6 +38,7 @@ func Run(t *testing.T, server *Server) {
 		"where a task stands outlasts its leader":        standings,
 		"a task is appended again, and counts on":        moves,
 		"recording again changes nothing":                recordAgain,
+		"recording again leaves who was put back alone":  recordAgainAfterARevival,
 		"all of a record is written, or nothing":         recordWhole,
 		"a request to cancel reaches the leader":         cancels,
 		"a finished task cannot be cancelled":            cancelFinished,

@@ -30,6 +30,30 @@ func recordAgain(t *testing.T, open opener) {
 	}
 }
 
+// recordAgainAfterARevival loses the reply to a record of a dead letter's end, which somebody reads and puts back.
+func recordAgainAfterARevival(t *testing.T, open opener) {
+	q := open(longLease)
+	ids := submit(t, q, noop(), noop())
+	l := lead(t, q)
+	changes := []queue.Change{end(l.one(), queue.Dead, nil), end(l.one(), queue.Succeeded, nil)}
+	for range 2 { // the first time nothing was written
+		check(t, l.RecordAgain(t.Context(), l.term, changes))
+		expect(t, q, ids[0], queue.Dead, 1)
+	}
+	_, err := q.Revive(t.Context(), ids[0])
+	check(t, err)
+	check(t, l.RecordAgain(t.Context(), l.term, changes))
+	expect(t, q, ids[0], queue.Queued, 0)
+	expect(t, q, ids[1], queue.Succeeded, 1)
+	if tasks := l.begin(l.one()); tasks[0] == nil {
+		t.Error("nobody wants what was put back")
+	}
+	stats, err := q.Stats(t.Context())
+	if check(t, err); stats.Live != 1 || stats.Dead != 0 {
+		t.Errorf("left: %+v", stats)
+	}
+}
+
 func recordWhole(t *testing.T, open opener) {
 	q, other := open(), open()
 	ids := submit(t, q, noop(), noop())

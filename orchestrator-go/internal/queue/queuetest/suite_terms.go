@@ -70,6 +70,9 @@ func fenced(t *testing.T, open opener) {
 	if !errors.Is(err, queue.ErrFenced) {
 		t.Fatalf("a leader that was replaced recorded: %v", err)
 	}
+	if _, err := stale.Begin(t.Context(), stale.term, []queue.Entry{e}); !errors.Is(err, queue.ErrFenced) {
+		t.Errorf("a leader that was replaced began an attempt: %v", err)
+	}
 	if err := stale.Resign(t.Context(), stale.term, []queue.Entry{e}); !errors.Is(err, queue.ErrFenced) {
 		t.Errorf("a leader that was replaced resigned: %v", err)
 	}
@@ -228,6 +231,14 @@ func moves(t *testing.T, open opener) {
 	l.begin(moved)
 	if got := l.adopt(); len(got) != 1 || got[0].ID != moved.ID || got[0].Begun != 2 {
 		t.Errorf("pending: %+v", got)
+	}
+	moved.Begun = 0
+	l.resign(moved) // the attempt that ran when it was moved was broken off
+	for range 2 {
+		l = lead(t, q)
+		if got := l.adopt(); len(got) != 1 || got[0].Begun != 0 {
+			t.Errorf("after a stop: %+v", got)
+		}
 	}
 	if !old.Before(time.Now().Add(time.Minute)) || old.Before(time.Now().Add(-time.Minute)) {
 		t.Errorf("the age of entry %s", old.ID)
