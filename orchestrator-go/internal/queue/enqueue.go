@@ -32,16 +32,22 @@ func (q *Redis) Enqueue(ctx context.Context, subs []Submission) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	drafts, ids, bytes := make([]draft, len(subs)), make([]string, len(subs)), 0
+	drafts, ids := make([]draft, len(subs)), make([]string, len(subs))
+	fresh, bytes := make([]draft, 0, len(subs)), 0
 	for i, sub := range subs {
 		d, err := newDraft(sub)
 		if err != nil {
 			return nil, err
 		}
-		drafts[i], ids[i], bytes = d, d.entry.Task, bytes+len(d.value)
+		drafts[i], ids[i] = d, d.entry.Task
+		if !sub.stored {
+			fresh, bytes = append(fresh, d), bytes+len(d.value)
+		}
 	}
-	if err := q.enqueues.submit(ctx, drafts, bytes); err != nil {
-		return nil, fmt.Errorf("enqueueing: %w", err)
+	if len(fresh) > 0 {
+		if err := q.enqueues.submit(ctx, fresh, bytes); err != nil {
+			return nil, fmt.Errorf("enqueueing: %w", err)
+		}
 	}
 	for i, d := range drafts {
 		if *d.won {

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -9,7 +10,8 @@ import (
 const maxDepth = 16
 
 // inherit gives tasks with a parent what they have from it: its tenant, and a deadline no later than its own. What
-// its ancestors may still spend is known to the leader, which also meets the parent that ends in this moment.
+// its ancestors may still spend is known to the leader, which also meets the parent that ends in this moment. Those
+// that are stored already, by their idempotency keys, need no parent any more.
 func (q *Redis) inherit(ctx context.Context, subs []Submission) ([]Submission, error) {
 	parents, err := q.parents(ctx, subs)
 	if err != nil || len(parents) == 0 {
@@ -19,13 +21,10 @@ func (q *Redis) inherit(ctx context.Context, subs []Submission) ([]Submission, e
 	for i, sub := range subs {
 		if sub.Spec.Parent != "" {
 			parent, found := parents[sub.Spec.Parent]
-			switch {
-			case !found || parent.Spec.Tenant != sub.Spec.Tenant:
-				return nil, ErrParentNotFound
-			case parent.State.Terminal() || parent.Closed:
-				return nil, ErrParentEnded
-			case parent.depth+1 > maxDepth:
-				return nil, ErrTooDeep
+			if err := mayHave(parent, found, sub.Spec.Tenant); err != nil {
+				if sub.stored, err = q.again(ctx, sub.Spec, err); err != nil {
+					return nil, err
+				}
 			}
 			sub.depth = parent.depth + 1
 			sub.Spec.Deadline = earlier(sub.Spec.Deadline, parent.Spec.Deadline)
@@ -33,6 +32,40 @@ func (q *Redis) inherit(ctx context.Context, subs []Submission) ([]Submission, e
 		out[i] = sub
 	}
 	return out, nil
+}
+
+// mayHave says why a parent takes no child of a tenant; nil when it does.
+func mayHave(parent view, found bool, tenant string) error {
+	switch {
+	case !found || parent.Spec.Tenant != tenant:
+		return ErrParentNotFound
+	case parent.State.Terminal() || parent.Closed:
+		return ErrParentEnded
+	case parent.depth+1 > maxDepth:
+		return ErrTooDeep
+	}
+	return nil
+}
+
+// again says whether a child that its parent refuses is sent again, and is stored since a time when it did not; else the
+// refusal is returned.
+func (q *Redis) again(ctx context.Context, spec Spec, refusal error) (bool, error) {
+	if spec.IdempotencyKey == "" {
+		return false, refusal
+	}
+	id, err := newID(spec.IdempotencyKey)
+	if err != nil {
+		return false, err
+	}
+	switch stored, err := q.record(ctx, id); {
+	case errors.Is(err, ErrNotFound):
+		return false, refusal
+	case err != nil:
+		return false, err
+	case stored.Spec.Tenant != spec.Tenant || stored.Spec.Parent != spec.Parent:
+		return false, refusal
+	}
+	return true, nil
 }
 
 func (q *Redis) parents(ctx context.Context, subs []Submission) (map[string]view, error) {

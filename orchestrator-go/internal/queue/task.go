@@ -121,7 +121,8 @@ type Submission struct {
 	Spec        Spec
 	Traceparent string
 
-	depth int // of its ancestors
+	depth  int  // of its ancestors
+	stored bool // before: only its id is wanted
 }
 
 // Usage is what an attempt consumed, as the env runner measured it.

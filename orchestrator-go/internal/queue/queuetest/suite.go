@@ -44,6 +44,7 @@ func Run(t *testing.T, server *Server) {
 		"a finished task cannot be cancelled":            cancelFinished,
 		"a scope is closed":                              closes,
 		"children have a parent that has not ended":      parents,
+		"a child is sent again after its parent's end":   childAgain,
 		"a stale entry asks for nothing":                 stale,
 		"a dead letter is listed and put back":           deadLetter,
 		"a dead letter is put back once":                 reviveOnce,

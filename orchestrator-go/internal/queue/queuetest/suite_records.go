@@ -3,6 +3,7 @@ package queuetest
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -198,5 +199,41 @@ func stale(t *testing.T, open opener) {
 	}
 	if tasks := l.begin(late); tasks[0] != nil {
 		t.Errorf("began %+v", tasks[0])
+	}
+}
+
+func childAgain(t *testing.T, open opener) {
+	q := open(longLease)
+	parent := submit(t, q, queue.Spec{Scope: true, Tenant: "a", Deadline: time.Now().Add(time.Hour).UTC()})[0]
+	l := lead(t, q)
+	scope := l.one()
+	spec := queue.Spec{Noop: true, Tenant: "a", Parent: parent, IdempotencyKey: "k", Class: queue.Short, MaxAttempts: 3}
+	send := func(change func(*queue.Spec)) (string, error) {
+		spec := spec
+		if change != nil {
+			change(&spec)
+		}
+		ids, err := q.Enqueue(t.Context(), []queue.Submission{{Spec: spec}})
+		return strings.Join(ids, ""), err
+	}
+	id, err := send(nil)
+	check(t, err)
+	l.finish(l.one(), queue.Succeeded)
+	l.finish(scope, queue.Succeeded)
+	if again, err := send(nil); err != nil || again != id {
+		t.Errorf("sent again: %q, %v, want %s", again, err, id)
+	}
+	if _, err := send(func(s *queue.Spec) { s.Argv = []string{"/bin/false"} }); !errors.Is(err, queue.ErrIdempotencyConflict) {
+		t.Errorf("another task under the same key: %v", err)
+	}
+	for name, change := range map[string]func(*queue.Spec){
+		"with another key": func(s *queue.Spec) { s.IdempotencyKey = "other" }, "without": func(s *queue.Spec) { s.IdempotencyKey = "" },
+	} {
+		if _, err := send(change); !errors.Is(err, queue.ErrParentEnded) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := l.next(10); len(got) != 0 {
+		t.Errorf("the leader reads %+v", got)
 	}
 }
