@@ -36,6 +36,8 @@ class OperatorProcess:
         self._env = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
+            # A second working tree beside the installed one is tested with its own code.
+            **{name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
             "KUBECONFIG": str(kubeconfig),
             "DSPY_OPERATOR_NAMESPACE": namespace,
             "DSPY_OPERATOR_WATCH_NAMESPACES": namespace,
