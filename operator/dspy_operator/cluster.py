@@ -47,6 +47,16 @@ class Cluster:
         """Reads a pod from the server: for what the watch has not told yet."""
         return await self._apiserver.request("GET", f"{_core(namespace)}/pods/{quote(name)}")
 
+    async def pods_of(self, plural: str, owner: Object) -> AsyncIterator[Object]:
+        """All pods of an object, page by page, from the server: for before the watch has told all of them."""
+        metadata = owner["metadata"]
+        selector = f"{names.POD_LABELS[plural]}={names.label_value(metadata['name'])}"
+        path, query = f"{_core(metadata['namespace'])}/pods", {"limit": str(_PAGE), "labelSelector": selector}
+        async for pod in self._pages(path, query):
+            owners = pod["metadata"].get("ownerReferences") or ()
+            if any(each["uid"] == metadata["uid"] for each in owners):
+                yield pod
+
     async def delete_pod(self, pod: Object) -> None:
         """Deletes this very pod, not a later one of the same name. Gone already is fine."""
         metadata = pod["metadata"]
@@ -96,16 +106,8 @@ class Cluster:
         scope = f"/namespaces/{quote(namespace)}" if namespace else ""
         group = "/api/v1" if plural == "pods" else f"/apis/{names.API_VERSION}"
         query = {"limit": str(_PAGE), "labelSelector": selector}
-        while True:
-            page = await self._apiserver.request(
-                "GET", f"{group}{scope}/{plural}", query=query, accept=_METADATA_ONLY
-            )
-            for item in page["items"] or ():  # Go writes an empty list as null
-                yield item
-            following = page["metadata"].get("continue")
-            if not following:
-                return
-            query["continue"] = following
+        async for item in self._pages(f"{group}{scope}/{plural}", query, accept=_METADATA_ONLY):
+            yield item
 
     async def served_kinds(self) -> frozenset[str]:
         """Plurals that the apiserver serves in our group and version; empty where the CRDs are absent."""
@@ -129,6 +131,16 @@ class Cluster:
         metadata = lease["metadata"]
         path = f"{_LEASES}/{quote(metadata['namespace'])}/leases/{quote(metadata['name'])}"
         return await self._write("update", "leases", path, lease)
+
+    async def _pages(self, path: str, query: dict[str, str], accept: str = JSON) -> AsyncIterator[Object]:
+        while True:
+            page = await self._apiserver.request("GET", path, query=query, accept=accept)
+            for item in page["items"] or ():  # Go writes an empty list as null
+                yield item
+            following = page["metadata"].get("continue")
+            if not following:
+                return
+            query = {**query, "continue": following}
 
     async def _delete(self, resource: str, path: str, uid: str) -> None:
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}

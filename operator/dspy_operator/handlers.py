@@ -62,6 +62,7 @@ async def on_object(ctx: Context, enqueue: Enqueue, plural: str, event: Any) -> 
     key = key_of(plural, seen)
     if event["type"] == "DELETED":
         ctx.store.remove(plural, seen)
+        ctx.forget(seen["metadata"]["uid"])
     else:
         ctx.store.put(plural, seen)
     await enqueue(key)

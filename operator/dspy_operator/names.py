@@ -33,6 +33,8 @@ MANAGED_PODS: Final = f"{LABEL_MANAGED_BY}={FIELD_MANAGER}"
 
 # How many pods an object has had, this one included: what bounds recreation.
 ANNOTATION_ATTEMPT: Final = f"{GROUP}/attempt"
+# Which run of a task with several completions a pod makes, from 0.
+ANNOTATION_INDEX: Final = f"{GROUP}/index"
 
 CONTAINER_AGENT: Final = "agent"
 CONTAINER_RUNNER: Final = "runner"
@@ -71,6 +73,11 @@ def task_pod(task: str, attempt: int) -> str:
     """`<task>-<attempt>`, attempts counted from 1."""
     suffix = f"-{attempt}"
     return _shorten(task, _NAME_MAX - len(suffix)) + suffix
+
+
+def run_pod(task: str, index: int, attempt: int) -> str:
+    """`<task>-<index>-<attempt>`: one run of a task with several completions."""
+    return task_pod(f"{task}-{index}", attempt)
 
 
 def session_prefix(namespace: str, name: str, uid: str) -> str:

@@ -58,6 +58,9 @@ class Store:
         self._pods_of: defaultdict[str, dict[str, Key]] = defaultdict(dict)  # owner's uid → pod's name → key
         self._gone: OrderedDict[str, None] = OrderedDict()  # uids that were deleted lately
         self.losses: dict[str, Loss] = {}  # by owner's uid
+        self.run_losses: defaultdict[str, dict[tuple[int, int], Loss]] = defaultdict(
+            dict
+        )  # …, index and attempt
 
     def get(self, key: Key) -> Object | None:
         """The object as last seen, or None."""
@@ -105,6 +108,7 @@ class Store:
         del self._objects[key]
         self._unlink(key, known)
         self.losses.pop(uid, None)
+        self.run_losses.pop(uid, None)
 
     def count(self) -> dict[str, int]:
         """How many objects of each kind are kept."""
@@ -162,8 +166,9 @@ def _trim(seen: Object) -> Object:
 def _trim_pod(seen: Object) -> Object:
     metadata = _metadata(seen)
     metadata["ownerReferences"] = seen["metadata"].get("ownerReferences") or []
-    attempt = (seen["metadata"].get("annotations") or {}).get(names.ANNOTATION_ATTEMPT)
-    metadata["annotations"] = {names.ANNOTATION_ATTEMPT: attempt} if attempt else {}
+    annotations = seen["metadata"].get("annotations") or {}
+    kept = (names.ANNOTATION_ATTEMPT, names.ANNOTATION_INDEX)
+    metadata["annotations"] = {name: annotations[name] for name in kept if name in annotations}
     status = seen.get("status") or {}
     return {
         "metadata": metadata,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import AsyncIterator
 
 from dspy_operator import errors
 from dspy_operator.store import Object
@@ -24,7 +25,7 @@ class FakeCluster:
         self.config_maps: dict[str, frozenset[str]] = {}
         self.failing = False
         self.refusing_events = False
-        self._versions = itertools.count(100)
+        self.versions = itertools.count(100)
 
     async def create_pod(self, manifest: Object) -> Object:
         self._maybe_fail()
@@ -32,7 +33,7 @@ class FakeCluster:
         if name in self.pods:
             raise errors.AlreadyExistsError(f"pods {name!r} already exists", 409)
         made = copy.deepcopy(manifest)
-        version = next(self._versions)
+        version = next(self.versions)
         made["metadata"].update(
             uid=f"pod-{version}", resourceVersion=str(version), creationTimestamp="2026-01-01T00:00:00Z"
         )
@@ -46,6 +47,11 @@ class FakeCluster:
             raise errors.NotFoundError(name, 404)
         return copy.deepcopy(self.pods[name])
 
+    async def pods_of(self, plural: str, owner: Object) -> AsyncIterator[Object]:
+        for pod in list(self.pods.values()):
+            if any(each["uid"] == owner["metadata"]["uid"] for each in pod["metadata"]["ownerReferences"]):
+                yield copy.deepcopy(pod)
+
     async def delete_pod(self, pod: Object) -> None:
         self._maybe_fail()
         self.deleted.append(pod["metadata"]["name"])
@@ -58,7 +64,7 @@ class FakeCluster:
     async def apply_status(self, plural: str, seen: Object, status: Object) -> Object:
         self._maybe_fail()
         self.statuses.append(status)
-        version = str(next(self._versions))
+        version = str(next(self.versions))
         return {**seen, "metadata": {**seen["metadata"], "resourceVersion": version}, "status": status}
 
     async def keys_in_secret(self, namespace: str, name: str) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,59 +11,16 @@ import pytest
 from dspy_operator import errors, names
 from dspy_operator.names import Key
 from dspy_operator.reconcile import agentsession, envtask
-from dspy_operator.reconcile.context import Context
 from dspy_operator.reconcile.start import note_loss
 from dspy_operator.status.conditions import find
-from dspy_operator.store import PODS, Object, Store
+from dspy_operator.store import PODS, Object
 
 from tests.operator import builders
-from tests.operator.fake_cluster import FakeCluster
 from tests.operator.fake_kubelet import pod_condition, running, waiting
+from tests.operator.world import World
 
 SESSION = Key(names.AGENT_SESSIONS, "team", "fix")
 TASK = Key(names.ENV_TASKS, "team", "run")
-
-
-class World:
-    """A context with a clock that is turned by hand."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self.time = datetime(2026, 1, 1, tzinfo=UTC)
-        self.cluster = FakeCluster()
-        self.ctx = Context(builders.settings(tmp_path / "token"), self.cluster, Store(), lambda: self.time)
-
-    def forget(self) -> None:
-        """What a restart does: everything that was only in memory is gone, nothing is listed yet."""
-        self.ctx = Context(self.ctx.settings, self.cluster, Store(), lambda: self.time)
-
-    def restart(self, key: Key) -> None:
-        """A restart after which that one object is listed, and neither its pods nor anything else."""
-        seen = self.seen(key)
-        self.forget()
-        self.ctx.store.put(key.plural, seen)
-
-    def seen(self, key: Key) -> Object:
-        seen = self.ctx.store.get(key)
-        assert seen is not None
-        return seen
-
-    def status(self, key: Key) -> Object:
-        status: Object = self.seen(key)["status"]
-        return status
-
-    def watch_pod(self, name: str, **status: Any) -> None:
-        """The kubelet changed that pod, and the watch shows it."""
-        pod = self.cluster.pods[name]
-        pod["metadata"]["resourceVersion"] = str(int(pod["metadata"]["resourceVersion"]) + 1000)
-        pod["status"].update(status)
-        self.ctx.store.put(PODS, pod)
-
-    def lose_pod(self, name: str, *, unseen: bool = False) -> None:
-        """The pod is gone from the cluster; `unseen`: no watch shows it go."""
-        pod = self.cluster.pods.pop(name)
-        if not unseen:
-            note_loss(self.ctx, pod)
-            self.ctx.store.remove(PODS, pod)
 
 
 @pytest.fixture

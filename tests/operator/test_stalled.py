@@ -49,9 +49,6 @@ SESSIONS: list[tuple[dict[str, Any], str, str]] = [
 ]
 TASKS: list[tuple[dict[str, Any], str]] = [
     ({"execution": "Pool", "poolRef": {"name": "p"}}, "spec.execution"),
-    ({"completions": 2}, "spec.completions"),
-    ({"parallelism": 2}, "spec.parallelism"),
-    ({"suspend": True}, "spec.suspend"),
     ({"inputs": [{"path": "a", "blob": {"sha256": "0" * 64}}]}, "spec.inputs"),
 ]
 

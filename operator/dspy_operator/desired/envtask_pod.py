@@ -22,16 +22,26 @@ _FETCH_S = 600  # for a workspace to be fetched and unpacked
 _RESULT_LIMIT_BYTES = 4096  # what the kubelet keeps of a termination message
 
 
-def envtask_pod(task: Object, settings: Settings, master_token: bytes, attempt: int) -> Object:
-    """The manifest of attempt number `attempt`, counted from 1."""
+def envtask_pod(
+    task: Object, settings: Settings, master_token: bytes, attempt: int, index: int | None = None
+) -> Object:
+    """The manifest of attempt number `attempt`, counted from 1; of run number `index`, from 0, where there are many."""
     template = task["spec"].get("template", {})
-    meta = parts.metadata(names.ENV_TASKS, task, names.task_pod(task["metadata"]["name"], attempt), attempt)
     spec = parts.pod_spec(settings, template, restart_policy="Never")
     spec["initContainers"] = _init_containers(task, template, settings, master_token)
-    spec["containers"] = [_task(task, template, settings)]
+    spec["containers"] = [_task(task, template, settings, index or 0)]
     spec["volumes"] = _volumes(task)
     spec["activeDeadlineSeconds"] = _active_deadline_s(task, len(spec["initContainers"]) + 1)
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(task, attempt, index), "spec": spec}
+
+
+def _metadata(task: Object, attempt: int, index: int | None) -> Object:
+    name = task["metadata"]["name"]
+    if index is None:
+        return parts.metadata(names.ENV_TASKS, task, names.task_pod(name, attempt), attempt)
+    made = parts.metadata(names.ENV_TASKS, task, names.run_pod(name, index, attempt), attempt)
+    made["annotations"][names.ANNOTATION_INDEX] = str(index)
+    return made
 
 
 def _active_deadline_s(task: Object, containers: int) -> int:
@@ -81,7 +91,7 @@ def _workspace(task: Object, workspace: Object, settings: Settings, master_token
     return container
 
 
-def _task(task: Object, template: Object, settings: Settings) -> Object:
+def _task(task: Object, template: Object, settings: Settings, index: int) -> Object:
     spec = task["spec"]
     request = {
         "argv": [*spec["command"], *spec.get("args", [])],
@@ -91,6 +101,8 @@ def _task(task: Object, template: Object, settings: Settings) -> Object:
         if field in spec:
             request[name] = spec[field]
     container = _one_shot(task, template, settings, names.CONTAINER_TASK, request)
+    # After the user's own: of two variables with one name the last one holds.
+    container["env"].append(parts.env("JOB_COMPLETION_INDEX", str(index)))
     container["volumeMounts"] += [
         parts.mount(f"input-{index}", f"{parts.WORKSPACE}/{entry['path']}", read_only=True, sub_path="input")
         for index, entry in enumerate(spec.get("inputs", []))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -21,6 +21,7 @@ class ClusterClient(Protocol):
 
     async def create_pod(self, manifest: Object) -> Object: ...
     async def get_pod(self, namespace: str, name: str) -> Object: ...
+    def pods_of(self, plural: str, owner: Object) -> AsyncIterator[Object]: ...
     async def delete_pod(self, pod: Object) -> None: ...
     async def delete(self, plural: str, seen: Object) -> None: ...
     async def apply_status(self, plural: str, seen: Object, status: Object) -> Object: ...
@@ -30,14 +31,35 @@ class ClusterClient(Protocol):
 
 
 @dataclass
+class Pace:
+    """What a process remembers of a task with many runs: what it need not do again, and when it did what it may not do
+    often. Times are those of `Context.now`.
+    """
+
+    pods_listed: bool = False
+    references_checked: bool = False
+    looked_at: datetime | None = None
+    written_at: datetime | None = None
+
+
+@dataclass
 class Context:
-    """`now` is the time of day (UTC, aware). `minor_since` remembers when a status began to differ in small things."""
+    """`now` is the time of day (UTC, aware). `minor_since` remembers when a status began to differ in small things.
+
+    `paces` has those of tasks with many runs, by uid.
+    """
 
     settings: Settings
     cluster: ClusterClient
     store: Store
     now: Callable[[], datetime]
     minor_since: dict[str, datetime] = field(default_factory=dict)
+    paces: dict[str, Pace] = field(default_factory=dict)
+
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self.minor_since.pop(uid, None)
+        self.paces.pop(uid, None)
 
 
 async def write_status(ctx: Context, plural: str, seen: Object, status: Object) -> float | None:

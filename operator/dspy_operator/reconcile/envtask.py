@@ -14,7 +14,7 @@ from dspy_operator import names
 from dspy_operator.desired.envtask_pod import envtask_pod
 from dspy_operator.errors import StalledError
 from dspy_operator.names import Key
-from dspy_operator.reconcile import references, unsupported
+from dspy_operator.reconcile import batch, references, unsupported
 from dspy_operator.reconcile.context import Context, earliest, expire, write_status
 from dspy_operator.reconcile.start import create_pod, find_pod
 from dspy_operator.status import pods
@@ -33,32 +33,65 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     task = ctx.store.get(key)
     if task is None or task["metadata"].get("deletionTimestamp"):
         return None
+    many = task["spec"].get("completions", 1) > 1
     if is_true(task, "Complete") or is_true(task, "Failed"):
-        return await _expire(ctx, task)
+        left_s = await batch.sweep(ctx, task) if many else None
+        return earliest(left_s, await _expire(ctx, task))
     try:
-        return await _advance(ctx, task)
+        unsupported.check_task(task)
+        return await (batch.advance(ctx, task) if many else _advance(ctx, task))
     except StalledError as error:
         again_s = await _write(ctx, task, "Stalled", conditions("Stalled", error.reason, error.message), {})
         return earliest(error.retry_s, again_s)
 
 
 async def _advance(ctx: Context, task: Object) -> float | None:
-    unsupported.check_task(task)
     by_attempt: dict[int, Object] = {
         pods.attempt_of(pod): pod for pod in ctx.store.pods_of(task["metadata"]["uid"])
     }
     attempt: int = max((int(task["status"].get("attempts", 0)), *by_attempt))
     if attempt == 0:
-        return await _start(ctx, task, 1)
+        return await (_suspend(ctx, task, 0, None) if _on_hold(task) else _start(ctx, task, 1))
     pod = by_attempt.get(attempt)
     if pod is None:
         pod = await find_pod(ctx, task, names.task_pod(task["metadata"]["name"], attempt), attempt)
+    if pod is not None and pods.is_deleting(pod) and _is_counted(task, attempt):
+        return None  # given back: the next attempt waits until it is gone
     state = _lost(ctx, task, attempt) if pod is None else judge(task, pod, ctx.now())
     if isinstance(state, Outcome) and pod is not None:
         state = await _stop(ctx, task, state, pod)
+    if task["spec"].get("suspend") and (isinstance(state, Progress) or _is_counted(task, attempt)):
+        return await _suspend(ctx, task, attempt, pod)
     if isinstance(state, Progress):
         return await _report_progress(ctx, task, attempt, state)
     return await _conclude(ctx, task, attempt, state)
+
+
+def _on_hold(task: Object) -> bool:
+    """Whether nothing new may be started."""
+    return bool(task["spec"].get("suspend")) or task["spec"].get("parallelism") == 0
+
+
+async def _suspend(ctx: Context, task: Object, attempt: int, pod: Object | None) -> float | None:
+    """Gives back what runs, at the user's wish: counted as ended, and as nobody's failure, before its pod goes."""
+    fields: Object = {
+        "attempts": attempt,
+        "active": 0,
+        "failed": task["status"].get("failed", 0),
+        "pending": 1,
+    }
+    if task["spec"].get("suspend"):
+        message = "spec.suspend is true: the command starts, or starts again, when it is false."
+        shown, phase = conditions("Suspended", "Suspended", message), "Suspended"
+    else:
+        message = "spec.parallelism is 0, so nothing is started: raise it."
+        shown, phase = conditions("Reconciling", "ParallelismIsZero", message), "Pending"
+    again_s = await _write(ctx, task, phase, shown, fields)
+    if pod is not None and not pods.is_deleting(pod):
+        given_back = Loss(attempt, "it was given back", ctx.now().timestamp(), may_have_run=True)
+        ctx.store.losses[task["metadata"]["uid"]] = given_back
+        await ctx.cluster.delete_pod(pod)
+    return again_s
 
 
 async def _start(ctx: Context, task: Object, attempt: int) -> float | None:

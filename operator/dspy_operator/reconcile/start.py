@@ -62,13 +62,27 @@ def note_loss(ctx: Context, pod: Object) -> None:
     living = ctx.store.get(key) if key is not None else None
     if owner is None or living is None or living["metadata"]["uid"] != owner["uid"]:
         return
+    if living["spec"].get("completions", 1) > 1:
+        _note_lost_run(ctx, pod, owner["uid"])
+        return
     attempt, known = pods.attempt_of(pod), ctx.store.losses.get(owner["uid"])
     # Where we gave the pod up ourselves, why we did says more than that it was deleted.
     reason = known.reason if known is not None and known.attempt == attempt else _why_gone(pod)
-    # A pod that was removed by force went without its kubelet's word: what its status said last may be old.
+    ctx.store.losses[owner["uid"]] = Loss(attempt, reason, ctx.now().timestamp(), _may_have_run(pod))
+
+
+def _note_lost_run(ctx: Context, pod: Object, owner_uid: str) -> None:
+    losses, attempt = ctx.store.run_losses[owner_uid], pods.attempt_of(pod)
+    known = losses.get((pods.index_of(pod), attempt))
+    reason = known.reason if known is not None else _why_gone(pod)
+    loss = Loss(attempt, reason, ctx.now().timestamp(), _may_have_run(pod))
+    losses[pods.index_of(pod), attempt] = loss
+
+
+def _may_have_run(pod: Object) -> bool:
+    """A pod that was removed by force went without its kubelet's word: what its status said last may be old."""
     unconfirmed = pods.is_bound(pod) and not pods.is_over(pod)
-    may_have_run = unconfirmed or pods.may_have_run(pod, names.CONTAINER_TASK)
-    ctx.store.losses[owner["uid"]] = Loss(attempt, reason, ctx.now().timestamp(), may_have_run)
+    return unconfirmed or pods.may_have_run(pod, names.CONTAINER_TASK)
 
 
 def _why_gone(pod: Object) -> str:

@@ -58,6 +58,12 @@ def attempt_of(pod: Object) -> int:
     return int(text) if text.isdecimal() else 1
 
 
+def index_of(pod: Object) -> int:
+    """Which run of its task this pod makes, from 0."""
+    text = str((pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_INDEX, ""))
+    return int(text) if text.isdecimal() else 0
+
+
 def created_at(pod: Object) -> datetime:
     """When the apiserver stored the pod."""
     return parse_time(pod["metadata"]["creationTimestamp"])
