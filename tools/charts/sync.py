@@ -2,7 +2,7 @@
 
 From crds/*.yaml: charts/dspy-agent-crds, whose copies differ by the annotation that makes Helm keep the definitions
 (and with them every session) when the chart is uninstalled; and the field tables of docs/resources.md. From
-tools/charts/dashboards.py: Grafana's dashboards.
+tools/charts/dashboards.py: Grafana's dashboards. From the chart and deploy/argocd/health.lua: what deploy/ has of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.charts import dashboards, reference
+from tools.charts import dashboards, gitops, reference
 from tools.common.paths import REPOSITORY
 
 SOURCE = REPOSITORY / "crds"
@@ -38,7 +38,12 @@ def main() -> int:
 
 def expected() -> dict[Path, str]:
     """Every derived file by path, with its text."""
-    return {**expected_copies(), **dashboards.expected(), reference.PAGE: reference.expected_page()}
+    return {
+        **expected_copies(),
+        **dashboards.expected(),
+        **gitops.expected(),
+        reference.PAGE: reference.expected_page(),
+    }
 
 
 def expected_copies() -> dict[Path, str]:
