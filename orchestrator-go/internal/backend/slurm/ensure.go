@@ -21,6 +21,8 @@ const slowSubmit = time.Second
 type found struct {
 	id   int64
 	jobs []job // none of one that was just submitted
+	// doubtful says that another leader's submission of the task may still be under way.
+	doubtful bool
 }
 
 // ensure takes up the task's job, or submits it. A submission without an answer is looked for before the next.
@@ -38,10 +40,11 @@ func (b *Backend) ensure(ctx context.Context, p plan, fresh bool) (found, error)
 			var id int64
 			begun := time.Now()
 			if id, err = b.control.submit(ctx, p.submission); err == nil {
-				if time.Since(begun) > slowSubmit {
+				doubtful := !fresh || time.Since(begun) > slowSubmit
+				if doubtful {
 					id = b.oldest(ctx, p, id)
 				}
-				return found{id: id}, nil
+				return found{id: id, doubtful: doubtful}, nil
 			}
 			fresh = false
 			if kindOf(err) == refused {
@@ -55,8 +58,8 @@ func (b *Backend) ensure(ctx context.Context, p plan, fresh bool) (found, error)
 	}
 }
 
-// oldest looks, after a submission that took long, whether another leader's was under way before it; of all live jobs
-// the oldest stays, whoever looks.
+// oldest looks, after a submission, whether another leader's was under way before it; of all live jobs the oldest
+// stays, whoever looks.
 func (b *Backend) oldest(ctx context.Context, p plan, id int64) int64 {
 	jobs, err := b.control.find(ctx, p.name)
 	if err != nil {
@@ -69,6 +72,16 @@ func (b *Backend) oldest(ctx context.Context, p plan, id int64) int64 {
 	}
 	b.cancelExtra(ctx, p, live[1:])
 	return live[0]
+}
+
+// doubles ends the jobs of a task that came after the one that is followed.
+func (b *Backend) doubles(ctx context.Context, p plan, id int64) {
+	jobs, err := b.control.find(ctx, p.name)
+	if err != nil {
+		b.log.Warn("cannot tell whether a task has a second job", "task", p.task.ID, "error", err)
+		return
+	}
+	b.cancelExtra(ctx, p, slices.DeleteFunc(liveIDs(group(jobs)), func(other int64) bool { return other <= id }))
 }
 
 // ownReason is what Slurm said of an error, without our own causes.
@@ -145,7 +158,7 @@ func (b *Backend) attach(ctx context.Context, p plan) (found, error) {
 	byID := group(jobs)
 	if live := liveIDs(byID); len(live) > 0 {
 		b.cancelExtra(ctx, p, live[1:])
-		return found{live[0], byID[live[0]]}, nil
+		return found{id: live[0], jobs: byID[live[0]]}, nil
 	}
 	if f := b.ownEnd(p, byID); f.id != 0 {
 		return f, nil
@@ -216,7 +229,7 @@ func (b *Backend) ownEnd(p plan, byID map[int64][]job) found {
 		t.look(byID[id])
 		worst, _ := t.worst()
 		if t.complete() && (worst == itsOwn || ranOut(p, id)) {
-			return found{id, byID[id]}
+			return found{id: id, jobs: byID[id]}
 		}
 	}
 	return found{}

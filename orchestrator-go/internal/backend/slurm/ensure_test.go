@@ -18,6 +18,7 @@ import (
 type doubling struct {
 	mu        sync.Mutex
 	takes     time.Duration
+	later     time.Duration // if set, our submission comes first, and theirs so much later
 	jobs      []job
 	cancelled []int64
 	silent    int // further times that it does not answer
@@ -27,6 +28,15 @@ func (d *doubling) submit(_ context.Context, s submission) (int64, error) {
 	time.Sleep(d.takes)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.later > 0 {
+		d.jobs = append(d.jobs, job{id: 17, name: s.name, state: running})
+		time.AfterFunc(d.later, func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.jobs = append(d.jobs, job{id: 18, name: s.name, state: running})
+		})
+		return 17, nil
+	}
 	d.jobs = append(d.jobs, job{id: 18, name: s.name, state: running}, job{id: 17, name: s.name, state: running})
 	return 18, nil
 }
@@ -93,6 +103,19 @@ func TestReapEndsWhatATaskLeft(t *testing.T) {
 				t.Fatal(err)
 			}
 			d.cancelled, d.silent = nil, -1
+		}
+	})
+}
+
+// Nobody knows of the folder, so another leader may have submitted the task, and its submission come through later.
+func TestSecondJobThatComesLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &doubling{later: 10 * time.Second}
+		b := assemble(Options{}.withDefaults(), d, func() {}, slog.New(slog.DiscardHandler))
+		defer b.Close()
+		u := begin(t, b, taskOf(queue.Spec{Argv: sh("true")}))
+		if r := u.result(); r.Slurm.JobID != 17 || !slices.Equal(d.cancelled, []int64{18}) {
+			t.Errorf("followed %d, cancelled %v", r.Slurm.JobID, d.cancelled)
 		}
 	})
 }

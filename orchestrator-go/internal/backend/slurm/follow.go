@@ -55,12 +55,20 @@ func (b *Backend) follow(ctx context.Context, p plan, a backend.Attempt, job fou
 	}
 	looks, forget := b.watcher.watch(job.id, f.seemsOver)
 	defer forget()
+	var again <-chan time.Time // when what another leader may have under way has arrived, too
+	if job.doubtful {
+		timer := time.NewTimer(b.opt.CallTimeout + slowSubmit)
+		defer timer.Stop()
+		again = timer.C
+	}
 	for {
 		select {
 		case l := <-looks:
 			if done, err := f.take(ctx, l); done || err != nil {
 				return f.end(err)
 			}
+		case <-again:
+			b.doubles(ctx, p, job.id)
 		case <-f.timeout.C:
 			f.runOut(ctx)
 		case <-b.watcher.ctx.Done():

@@ -98,11 +98,12 @@ func (w *watcher) loop() {
 		w.mu.Lock()
 		w.took = time.Since(begun)
 		w.mu.Unlock()
-		timer.Reset(max(w.pause(states), time.Since(begun)))
+		took := time.Since(begun)
+		timer.Reset(max(w.pause(states)-took, took))
 	}
 }
 
-// pause is how long to wait before the next poll: not long for what is about to be over.
+// pause is how long after a poll's begin the next may begin: not long for what is about to be over.
 func (w *watcher) pause(states map[int64][]job) time.Duration {
 	for _, jobs := range states {
 		if slices.ContainsFunc(jobs, func(j job) bool { return j.state == completing }) {
