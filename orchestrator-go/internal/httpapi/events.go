@@ -174,8 +174,8 @@ func (s *stream) show(ctx context.Context, seen sight) (ended bool, err error) {
 }
 
 func (s *stream) task(task Task, shown string) error {
-	if hash := digest(shown); hash != s.at.shown {
-		s.at.shown = hash
+	if shown != s.at.shown {
+		s.at.shown = shown
 		return s.out.event("task", s.at.String(), task)
 	}
 	return nil

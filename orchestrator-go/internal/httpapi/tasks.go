@@ -17,7 +17,7 @@ type ByID struct {
 // Paging is exported because huma passes over unexported embedded structs.
 type Paging struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
-	Cursor string `query:"cursor" maxLength:"64" doc:"From the page before."`
+	Cursor string `query:"cursor" maxLength:"128" doc:"From the page before. A listing shows each task once, as long as it takes no more than ten minutes."`
 }
 
 // Whose is exported as Paging is.

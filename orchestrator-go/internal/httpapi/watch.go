@@ -44,7 +44,7 @@ type watcher struct {
 type sight struct {
 	task  Task
 	found bool
-	shown string // its JSON
+	shown string // digest of its JSON, which may be large
 }
 
 func newWatch(ask func(context.Context, []string) ([]queue.Task, error), most int, log *slog.Logger) *watch {
@@ -169,7 +169,7 @@ func (w *watch) look(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		seen.shown = string(text)
+		seen.shown = digest(string(text))
 		for _, one := range byID[t.ID] {
 			one.see(seen)
 		}

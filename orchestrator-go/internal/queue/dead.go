@@ -43,8 +43,19 @@ func (q *Redis) revive(ctx context.Context, id string) (Task, error) {
 	if time.Now().After(task.Spec.Deadline) {
 		task.Spec.Deadline = time.Time{}
 	}
+	before, err := q.record(ctx, id)
+	if err != nil {
+		return task, err
+	}
+	newest, err := q.newest(ctx)
+	if err != nil {
+		return task, err
+	}
 	generation := rand.Text()[:8]
-	value, err := encode(record{Spec: task.Spec, Traceparent: task.Traceparent, CreatedAt: task.CreatedAt, Generation: generation})
+	value, err := encode(record{
+		Spec: task.Spec, Traceparent: task.Traceparent, CreatedAt: task.CreatedAt, Generation: generation,
+		Before: before.Generation, After: newest,
+	})
 	if err != nil {
 		return task, err
 	}

@@ -80,6 +80,9 @@ func (e Entry) fields() ([]string, error) {
 	if e.Begun > 0 {
 		fields = append(fields, "begun", strconv.Itoa(e.Begun))
 	}
+	if e.ID != "" {
+		fields = append(fields, "from", e.ID) // it is appended again
+	}
 	return fields, err
 }
 

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"fmt"
-	"regexp"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -13,42 +12,60 @@ const (
 
 	// What is looked at for one page of a listing, at most: a filter may pass over everything, and tasks may be large.
 	maxScan      = 16 * scanPage
-	maxScanBytes = 2 * chunkBytes
+	maxScanBytes = chunkBytes
 )
 
-var cursorForm = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,20}$`)
-
-// List returns the tasks that a filter lets through, newest first. A page may be short, even
+// List returns the tasks that a filter lets through, newest first, each on one page alone. A page may be short, even
 // empty, and still have a cursor: a call looks at a bounded number of tasks, and of bytes.
 func (q *Redis) List(ctx context.Context, filter Filter, limit int, cursor string) (Page, error) {
-	return q.list(ctx, q.logKey(), cursor, &lister{limit: limit, filter: filter})
+	at, err := parsePlace(cursor)
+	if err != nil {
+		return Page{}, err
+	}
+	if at.floor == "" {
+		if at.floor, err = q.floor(ctx); err != nil {
+			return Page{}, err
+		}
+	}
+	l := &lister{limit: limit, filter: filter, place: at}
+	err = q.list(ctx, q.logKey(), l)
+	if l.page.Cursor != "" {
+		l.page.Cursor = place{l.page.Cursor, l.top, l.floor}.String()
+	}
+	return l.page, err
 }
 
 // DeadLetters returns the tasks whose attempts ran out, newest first, as List does; an empty tenant means everybody's.
 func (q *Redis) DeadLetters(ctx context.Context, tenant string, limit int, cursor string) (Page, error) {
-	return q.list(ctx, q.deadKey(), cursor, &lister{limit: limit, filter: Filter{State: Dead, Tenant: tenant}})
+	at, err := parsePlace(cursor)
+	if err != nil {
+		return Page{}, err
+	}
+	l := &lister{limit: limit, filter: Filter{State: Dead, Tenant: tenant}, place: at, letters: true}
+	err = q.list(ctx, q.deadKey(), l)
+	return l.page, err
 }
 
 // list pages backwards through a stream of task ids.
-func (q *Redis) list(ctx context.Context, key, cursor string, l *lister) (Page, error) {
+func (q *Redis) list(ctx context.Context, key string, l *lister) error {
 	end := "+"
-	if cursor != "" {
-		if !cursorForm.MatchString(cursor) {
-			return Page{}, ErrBadCursor
-		}
-		end = "(" + cursor
+	if l.last != "" {
+		end = "(" + l.last
 	}
 	l.page, l.seen = Page{Tasks: []Task{}}, map[string]bool{}
 	for count := min(l.limit, scanPage); !l.done(); count = min(2*count, scanPage) {
 		entries, err := q.db.XRevRangeN(ctx, key, end, "-", int64(count)).Result()
 		if err != nil {
-			return l.page, fmt.Errorf("listing: %w", err)
+			return fmt.Errorf("listing: %w", err)
+		}
+		if l.top == "" && len(entries) > 0 {
+			l.top = entries[0].ID
 		}
 		last := len(entries) < count
 		for len(entries) > 0 && !l.done() {
-			n, bytes := readable(entries)
+			n, bytes := readable(entries, maxScanBytes-l.bytes)
 			if err := q.look(ctx, entries[:n], l); err != nil {
-				return l.page, err
+				return err
 			}
 			l.scanned, l.bytes, entries = l.scanned+n, l.bytes+bytes, entries[n:]
 		}
@@ -58,14 +75,14 @@ func (q *Redis) list(ctx context.Context, key, cursor string, l *lister) (Page, 
 		}
 		end = "(" + l.page.Cursor
 	}
-	return l.page, nil
+	return nil
 }
 
-// readable is how many of the first entries can be read at once, at least one, and what that costs.
-func readable(messages []redis.XMessage) (n, bytes int) {
+// readable is how many of the first entries can be read in so many bytes, at least one, and what that costs.
+func readable(messages []redis.XMessage, room int) (n, bytes int) {
 	for _, m := range messages {
 		more := cost(m)
-		if n > 0 && bytes+more > chunkBytes {
+		if n > 0 && bytes+more > room {
 			break
 		}
 		n, bytes = n+1, bytes+more
@@ -75,8 +92,10 @@ func readable(messages []redis.XMessage) (n, bytes int) {
 
 // lister gathers one page.
 type lister struct {
-	limit  int
-	filter Filter
+	limit   int
+	filter  Filter
+	place        // where the page begins
+	letters bool // what is listed is the stream of dead letters, with one entry of each
 
 	page           Page
 	seen           map[string]bool
@@ -91,7 +110,7 @@ func (l *lister) done() bool {
 func (q *Redis) look(ctx context.Context, entries []redis.XMessage, l *lister) error {
 	ids := make([]string, 0, len(entries))
 	for _, e := range entries {
-		if e.Values["op"] == nil && l.mayPass(e) {
+		if e.Values["op"] == nil && l.first(e) && l.mayPass(e) {
 			ids = append(ids, taskID(e))
 		}
 	}
@@ -99,14 +118,14 @@ func (q *Redis) look(ctx context.Context, entries []redis.XMessage, l *lister) e
 	if err != nil {
 		return err
 	}
-	byID := make(map[string]*Task, len(views))
+	byID := make(map[string]*view, len(views))
 	for i := range views {
-		byID[views[i].ID] = &views[i].Task
+		byID[views[i].ID] = &views[i]
 	}
 	for _, e := range entries {
 		l.page.Cursor = e.ID
-		if task := byID[taskID(e)]; task != nil {
-			l.add(task)
+		if v := byID[taskID(e)]; v != nil && l.first(e) && l.current(e, v) {
+			l.add(&v.Task)
 		}
 		if len(l.page.Tasks) == l.limit {
 			break

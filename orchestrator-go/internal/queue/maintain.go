@@ -14,6 +14,9 @@ import (
 // moveGrace is more than the time between two looks for entries to append again.
 const moveGrace = time.Minute
 
+// listGrace is how long a listing may take from its first page to its last.
+const listGrace = 10 * time.Minute
+
 // consumerTTL is how long a consumer that holds nothing may be silent before it is forgotten.
 const consumerTTL = 10 * time.Minute
 
@@ -53,18 +56,18 @@ func workers(cmd *redis.XInfoGroupsCmd) (groupInfo, error) {
 			return groupInfo{max(0, g.Lag), g.Pending, g.LastDeliveredID}, nil
 		}
 	}
-	return groupInfo{}, fmt.Errorf("the consumer group %q is missing", group)
+	return groupInfo{}, errNoGroup
 }
+
+var errNoGroup = fmt.Errorf("the consumer group %q is missing", group)
 
 // Trim forgets entries that are settled and older than any outcome that can still be read,
 // dead letters past their time, and consumers of processes that are gone.
 func (q *Redis) Trim(ctx context.Context) error {
-	settled, err := q.settledBefore(ctx)
+	cut, err := q.cut(ctx, listGrace)
 	if err != nil {
 		return err
 	}
-	// An entry is up to one result's time old when its task ends (see Change.Move), and is listed for another.
-	cut := older(settled, at(time.Now().Add(-2*q.opt.ResultTTL-moveGrace)))
 	if err := q.db.XTrimMinIDApprox(ctx, q.logKey(), cut, 0).Err(); err != nil {
 		return fmt.Errorf("trimming the queue: %w", err)
 	}
@@ -73,6 +76,13 @@ func (q *Redis) Trim(ctx context.Context) error {
 		return fmt.Errorf("trimming dead letters: %w", err)
 	}
 	return q.forgetConsumers(ctx)
+}
+
+// cut is the oldest entry that is needed, or was some time ago. An entry is up to one result's time old when its task
+// ends (see Change.Move), and is listed for another.
+func (q *Redis) cut(ctx context.Context, ago time.Duration) (string, error) {
+	settled, err := q.settledBefore(ctx)
+	return older(settled, at(time.Now().Add(-2*q.opt.ResultTTL-moveGrace-ago))), err
 }
 
 // settledBefore is the oldest entry that anybody may still need: leased, or not delivered yet.

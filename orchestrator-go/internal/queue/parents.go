@@ -77,10 +77,12 @@ func (q *Redis) parents(ctx context.Context, subs []Submission) (map[string]view
 		}
 	}
 	found := make(map[string]view, len(ids))
-	views, err := q.views(ctx, ids)
-	for _, v := range views {
-		found[v.ID] = v
-	}
+	err := q.eachView(ctx, ids, func(v *view) {
+		// A batch may name thousands of parents, and what is asked of each is little.
+		found[v.ID] = view{depth: v.depth, Task: Task{
+			State: v.State, Closed: v.Closed, Spec: Spec{Tenant: v.Spec.Tenant, Deadline: v.Spec.Deadline},
+		}}
+	})
 	return found, err
 }
 

@@ -84,6 +84,9 @@ type record struct {
 	// Generation must equal that of the stream entry. An entry of another one is stale: it
 	// lost the race of two requests with one idempotency key, or a dead letter was put back since.
 	Generation string `json:"generation"`
+	// Of a dead letter that was put back: its generation until then, and the log's newest entry then.
+	Before string `json:"before,omitempty"`
+	After  string `json:"after,omitempty"`
 }
 
 // decode unmarshals one value of an MGET reply; absent values report false.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,6 +14,9 @@ type view struct {
 	Task
 	output string
 	depth  int // of its ancestors
+
+	generation    string
+	before, after string // see record
 }
 
 // Get returns one task. Errors: ErrNotFound.
@@ -49,22 +51,43 @@ func (q *Redis) result(ctx context.Context, id, name string) (*Result, error) {
 // GetMany reads tasks as listings show them, in no order; those that are unknown are left out.
 func (q *Redis) GetMany(ctx context.Context, ids []string) ([]Task, error) {
 	tasks := make([]Task, 0, len(ids))
-	for page := range slices.Chunk(ids, scanPage) {
-		views, err := q.views(ctx, page)
+	err := q.eachView(ctx, ids, func(v *view) { tasks = append(tasks, brief(&v.Task)) })
+	return tasks, err
+}
+
+const (
+	// How many tasks of unknown sizes are read at once, first and at most.
+	fewUnknown, mostUnknown = 8, 64
+)
+
+// eachView reads tasks of which nothing tells how large they are: some at a time, as many as would have been about
+// chunkBytes last time. What do is given is gone after it.
+func (q *Redis) eachView(ctx context.Context, ids []string, do func(*view)) error {
+	for n := fewUnknown; len(ids) > 0; {
+		page := ids[:min(n, len(ids))]
+		ids = ids[len(page):]
+		views, bytes, err := q.sizedViews(ctx, page)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		for _, v := range views {
-			tasks = append(tasks, brief(&v.Task))
+		for i := range views {
+			do(&views[i])
 		}
+		n = min(max(1, len(page)*chunkBytes/max(bytes, 1)), 2*len(page), mostUnknown)
 	}
-	return tasks, nil
+	return nil
 }
 
 // views reads tasks; those that are unknown are left out.
 func (q *Redis) views(ctx context.Context, ids []string) ([]view, error) {
+	views, _, err := q.sizedViews(ctx, ids)
+	return views, err
+}
+
+// sizedViews also says how many bytes were read.
+func (q *Redis) sizedViews(ctx context.Context, ids []string) (views []view, bytes int, err error) {
 	if len(ids) == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
 	keys := make([]string, 0, 3*len(ids))
 	for _, id := range ids {
@@ -72,19 +95,23 @@ func (q *Redis) views(ctx context.Context, ids []string) ([]view, error) {
 	}
 	values, err := q.db.MGet(ctx, keys...).Result()
 	if err != nil {
-		return nil, fmt.Errorf("reading tasks: %w", err)
+		return nil, 0, fmt.Errorf("reading tasks: %w", err)
 	}
-	views := make([]view, 0, len(ids))
+	for _, value := range values {
+		text, _ := value.(string) // of what is absent, none
+		bytes += len(text)
+	}
+	views = make([]view, 0, len(ids))
 	for i, id := range ids {
 		v, found, err := newView(id, values[3*i:3*i+3])
 		if err != nil {
-			return nil, fmt.Errorf("task %s: %w", id, err)
+			return nil, 0, fmt.Errorf("task %s: %w", id, err)
 		}
 		if found {
 			views = append(views, v)
 		}
 	}
-	return views, nil
+	return views, bytes, nil
 }
 
 // newView puts a task together from its record, its standing and its outcome, in that order.
@@ -93,7 +120,7 @@ func newView(id string, values []any) (view, bool, error) {
 	if found, err := decode(values[0], &rec); !found || err != nil {
 		return view{}, false, err
 	}
-	v := view{Task: rec.task(id), depth: rec.Depth}
+	v := view{Task: rec.task(id), depth: rec.Depth, generation: rec.Generation, before: rec.Before, after: rec.After}
 	if rec.Spec.Scope {
 		v.State = Waiting
 	}

@@ -50,6 +50,8 @@ func Run(t *testing.T, server *Server) {
 		"a dead letter is put back once":                 reviveOnce,
 		"a listing pages newest first":                   listing,
 		"a listing passes what its filter says":          filters,
+		"a listing shows each task once":                 listingOnce,
+		"tasks of unknown sizes are read in pieces":      manyLargeTasks,
 		"a listing carries no results":                   listingOfResults,
 		"large tasks are read and listed in pieces":      largeTasks,
 		"a large result is kept whole":                   largeResult,

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -156,7 +157,7 @@ func largeTasks(t *testing.T, open opener) {
 			before := m.received.Load()
 			page, err := list(cursor)
 			check(t, err)
-			if n := m.received.Load() - before; n > 22*mebibyte {
+			if n := m.received.Load() - before; n > 9*mebibyte {
 				t.Errorf("a page of %s took %d bytes", name, n)
 			}
 			for _, task := range page.Tasks {
@@ -170,6 +171,35 @@ func largeTasks(t *testing.T, open opener) {
 		if !slices.Equal(got, ids) {
 			t.Errorf("%d %s listed, not the %d from the newest on", len(got), name, tasks)
 		}
+	}
+}
+
+// A batch names parents, and a client watches tasks, of which nothing tells how large they are.
+func manyLargeTasks(t *testing.T, open opener) {
+	const tasks = 40
+	largest := 0
+	q := open(longLease, func(c *consumer) {
+		c.hooks = append(c.hooks, afterwards(func(cmd redis.Cmder, err error) error {
+			if values, ok := cmd.(*redis.SliceCmd); ok {
+				largest = max(largest, size(values.Val()))
+			}
+			return err
+		}))
+	})
+	var ids []string
+	for range tasks / 4 {
+		spec := queue.Spec{Argv: []string{"/bin/cat"}, Stdin: strings.Repeat("x", mebibyte)}
+		ids = append(ids, submit(t, q, spec, spec, spec, spec)...)
+	}
+	children := make([]queue.Submission, tasks)
+	for i, id := range ids {
+		children[i] = queue.Submission{Spec: queue.Spec{Noop: true, Parent: id}}
+	}
+	_, err := q.Enqueue(t.Context(), children)
+	check(t, err)
+	found, err := q.GetMany(t.Context(), ids)
+	if check(t, err); len(found) != tasks || largest > 9*mebibyte {
+		t.Errorf("%d of %d found; one reply was of %d bytes", len(found), tasks, largest)
 	}
 }
 
@@ -191,5 +221,76 @@ func largeResult(t *testing.T, open opener) {
 	l.record(end(e, queue.Succeeded, loud("s", mebibyte))) // repeated: the first stays
 	if task := expect(t, q, ids[0], queue.Succeeded, 1); task.Result == nil || task.Result.Stdout != strings.Repeat("f", mebibyte) {
 		t.Errorf("the result is not the one that was recorded: %.100v", task.Result)
+	}
+}
+
+// listAll pages to the end; between says what happens after each page.
+func listAll(t *testing.T, q *queue.Redis, limit int, between func(page int)) []string {
+	t.Helper()
+	var got []string
+	for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
+		page, err := q.List(t.Context(), queue.Filter{}, limit, cursor)
+		check(t, err)
+		for _, task := range page.Tasks {
+			got = append(got, task.ID)
+		}
+		between(pages)
+		cursor = page.Cursor
+	}
+	return got
+}
+
+// The entry of a task that takes long is appended again, a dead letter that is put back gets one of its own, and so
+// does each request with one idempotency key.
+func listingOnce(t *testing.T, open opener) {
+	q := open(longLease)
+	l := lead(t, q)
+	ids := submit(t, q, slices.Repeat([]queue.Spec{noop()}, 30)...)
+	key := queue.Spec{Noop: true, IdempotencyKey: "k" + t.Name()}
+	ids = append(ids, submit(t, q, key)...)
+	submit(t, q, noop())
+	submit(t, q, key)
+	move := func(e queue.Entry) { l.record(queue.Change{Task: e.Task, Move: &e}) }
+	revive := func(e queue.Entry) {
+		l.finish(e, queue.Dead)
+		_, err := q.Revive(t.Context(), e.Task)
+		check(t, err)
+	}
+	entries := l.next(100)
+	once := func(when string, between func(int)) {
+		t.Helper()
+		got := listAll(t, q, 7, between)
+		seen := map[string]int{}
+		for _, id := range got {
+			seen[id]++
+		}
+		if len(seen) != len(ids)+1 || len(got) != len(seen) {
+			t.Errorf("%s: %d tasks listed, %d of them different, of %d", when, len(got), len(seen), len(ids)+1)
+		}
+	}
+	nothing := func(int) {}
+	once("first", nothing)
+	move(entries[0])
+	move(l.one())
+	move(entries[1])
+	revive(entries[2])
+	revive(entries[20])
+	once("moved and revived before", nothing)
+	once("meanwhile", func(page int) {
+		if page < 3 { // some that were listed, some that were not
+			move(entries[3+page])
+			move(entries[25+page])
+			revive(entries[6+page])
+			revive(entries[22+page])
+		}
+	})
+	once("later", nothing)
+	// To this one, everything is old: what has been trimmed is not listed, and what was moved is, where it is now.
+	trimmer := open(func(c *consumer) { c.ResultTTL = -time.Hour })
+	for _, e := range l.adopt() {
+		move(e)
+	}
+	if got := listAll(t, trimmer, 7, nothing); len(got) != len(ids)+1 {
+		t.Errorf("%d tasks listed at their new entries, of %d", len(got), len(ids)+1)
 	}
 }

@@ -88,7 +88,7 @@ func trimmingAfterAMove(t *testing.T, open opener) {
 	trimmer := open(func(c *consumer) { c.ResultTTL = -time.Hour })
 	listed := func() int {
 		check(t, trimmer.Trim(t.Context()))
-		page, err := q.List(t.Context(), queue.Filter{}, 1000, "")
+		page, err := trimmer.List(t.Context(), queue.Filter{}, 1000, "")
 		check(t, err)
 		return len(page.Tasks)
 	}
