@@ -21,6 +21,9 @@ from dspy_operator.controller import Controller
 from dspy_operator.lease import Elector
 from dspy_operator.metrics import Metrics
 from dspy_operator.names import Key
+from dspy_operator.orchestrator import Orchestrator
+from dspy_operator.outside import Outside
+from dspy_operator.ray_dashboard import RayDashboard
 from dspy_operator.reconcile.context import Context
 from dspy_operator.serving import Server
 from dspy_operator.settings import Settings
@@ -54,8 +57,9 @@ async def operate(made: Settings) -> None:
     """Serves probes, waits for the CRDs, watches from the start and works as long as it leads."""
     _end_on_signals()
     metrics = Metrics()
-    async with Cluster(metrics.wrote) as cluster:
+    async with Cluster(metrics.wrote) as cluster, Outside() as outside:
         ctx = Context(made, cluster, Store(), lambda: datetime.now(UTC))
+        _reach(ctx, outside)
         queue: WorkQueue[Key] = WorkQueue()
         elector = Elector(
             cluster,
@@ -78,6 +82,14 @@ async def operate(made: Settings) -> None:
             ]
             await _until_stopped(jobs, _watch(ctx, queue, made, watching))
             await _release(elector)
+
+
+def _reach(ctx: Context, outside: Outside) -> None:
+    """What training needs outside the cluster's API."""
+    ctx.ray_logs = RayDashboard(outside)
+    if ctx.settings.orchestrator_url:
+        token_file = ctx.settings.orchestrator_token_file
+        ctx.task_queue = Orchestrator(outside, ctx.settings.orchestrator_url, token_file)
 
 
 def _end_on_signals() -> None:

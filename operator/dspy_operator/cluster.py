@@ -12,10 +12,12 @@ from dspy_operator import errors, names
 from dspy_operator.apiserver import JSON, Apiserver
 from dspy_operator.store import Object
 
+_MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _PAGE = 500
 _METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
+_RAY = "/apis/ray.io/v1/namespaces"
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces"
 
 # Called with verb and resource after every write that reached the server.
@@ -83,6 +85,36 @@ class Cluster:
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
         return await self._write("patch", f"{plural}/status", path, body, query=query)
 
+    async def set_finalizers(self, plural: str, seen: Object, finalizers: list[str]) -> Object:
+        """Writes the list if the object is as it was seen; ConflictError otherwise. Answers the object as stored."""
+        metadata = seen["metadata"]
+        body = {
+            "metadata": {
+                **{key: metadata[key] for key in ("uid", "resourceVersion")},
+                "finalizers": finalizers,
+            }
+        }
+        path = _custom(plural, metadata["namespace"], metadata["name"])
+        return await self._write("patch", plural, path, body, content_type=_MERGE)
+
+    async def create_ray_job(self, manifest: Object) -> Object:
+        """Creates a RayJob; NotFoundError where KubeRay's CRD is absent."""
+        path = f"{_RAY}/{quote(manifest['metadata']['namespace'])}/rayjobs"
+        return await self._write("create", "rayjobs", path, manifest)
+
+    async def get_ray_job(self, namespace: str, name: str) -> Object | None:
+        """Reads a RayJob; None where there is none, or where KubeRay's CRD is absent."""
+        try:
+            return await self._apiserver.request("GET", f"{_RAY}/{quote(namespace)}/rayjobs/{quote(name)}")
+        except errors.NotFoundError:
+            return None
+
+    async def delete_ray_job(self, seen: Object) -> None:
+        """Deletes this very RayJob; KubeRay's finalizer keeps it until its cluster is gone."""
+        metadata = seen["metadata"]
+        path = f"{_RAY}/{quote(metadata['namespace'])}/rayjobs/{quote(metadata['name'])}"
+        await self._delete("rayjobs", path, metadata["uid"])
+
     async def keys_in_secret(self, namespace: str, name: str) -> frozenset[str]:
         """Names of a Secret's keys; the values are dropped at once."""
         secret = await self._apiserver.request("GET", f"{_core(namespace)}/secrets/{quote(name)}")
@@ -149,10 +181,17 @@ class Cluster:
         except (errors.NotFoundError, errors.ConflictError):
             return  # it is gone, or another object bears its name: either way this one is deleted
 
-    async def _write(
-        self, verb: str, resource: str, path: str, body: Object, *, query: Mapping[str, str] | None = None
+    async def _write(  # noqa: PLR0913 - the parts of a write
+        self,
+        verb: str,
+        resource: str,
+        path: str,
+        body: Object,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str | None = None,
     ) -> Object:
-        content_type = _APPLY if verb == "patch" else JSON
+        content_type = content_type or (_APPLY if verb == "patch" else JSON)
         answer = await self._apiserver.request(
             _METHODS[verb], path, body=body, query=query, content_type=content_type
         )

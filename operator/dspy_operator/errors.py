@@ -5,6 +5,9 @@ OperatorError
 ├── StalledError           a spec cannot work until a person changes something: becomes the Stalled condition
 ├── ReportInvalidError     a container's termination message is not what we agreed on
 ├── LeaseLostError         another replica leads, or the lease could not be renewed in time
+├── ServiceError           the orchestrator, or Ray's dashboard, said no, or nothing
+│   ├── ServiceRefusedError      4xx, with the service's words
+│   └── ServiceUnavailableError  5xx, 429, no connection, no answer in time, or one that makes no sense
 └── ClusterError           the Kubernetes API said no, or nothing
     ├── NotFoundError      404
     ├── AlreadyExistsError 409 on create
@@ -14,7 +17,7 @@ OperatorError
     ├── TooManyRequestsError  429, with the delay that the server asked for
     └── UnavailableError   5xx, no connection, no answer in time
 
-Library errors stop at apiserver.py, where they are classified once and chained.
+Library errors stop at apiserver.py and outside.py, where they are classified once and chained.
 """
 
 from __future__ import annotations
@@ -48,6 +51,22 @@ class ReportInvalidError(OperatorError):
 
 class LeaseLostError(OperatorError):
     """This process may no longer act: it has to end, and come back as a follower."""
+
+
+class ServiceError(OperatorError):
+    """A service beside the Kubernetes API did not do what it was asked."""
+
+
+class ServiceRefusedError(ServiceError):
+    """The service understood, and refused. `status` is HTTP's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ServiceUnavailableError(ServiceError):
+    """The service cannot be reached, failed, or answered what is not its language: try again later."""
 
 
 class ClusterError(OperatorError):

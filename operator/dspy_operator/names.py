@@ -26,6 +26,7 @@ LABEL_NAME: Final = "app.kubernetes.io/name"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_SESSION: Final = f"{GROUP}/session"
 LABEL_TASK: Final = f"{GROUP}/task"
+LABEL_TRAINING: Final = f"{GROUP}/training"
 POD_LABELS: Final = {AGENT_SESSIONS: LABEL_SESSION, ENV_TASKS: LABEL_TASK}
 POD_COMPONENTS: Final = {AGENT_SESSIONS: "dspy-agent-session", ENV_TASKS: "dspy-agent-envtask"}
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
@@ -35,6 +36,9 @@ MANAGED_PODS: Final = f"{LABEL_MANAGED_BY}={FIELD_MANAGER}"
 ANNOTATION_ATTEMPT: Final = f"{GROUP}/attempt"
 # Which run of a task with several completions a pod makes, from 0.
 ANNOTATION_INDEX: Final = f"{GROUP}/index"
+
+# Keeps a TrainingJob until its Slurm job, which no garbage collector knows, is cancelled.
+FINALIZER_SLURM: Final = f"{GROUP}/slurm-job"
 
 CONTAINER_AGENT: Final = "agent"
 CONTAINER_RUNNER: Final = "runner"

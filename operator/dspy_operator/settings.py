@@ -55,6 +55,15 @@ class Settings:
     retention_days: int = _setting(
         "how long RedDB keeps a session's events and patch after its last event, 1 to 3650", 90
     )
+    trainer_image: str = _setting("image of trainers where a TrainingJob names none", "")
+    orchestrator_url: str = _setting("the orchestrator, http://host:8080, for training on Slurm", "")
+    orchestrator_token_file: Path = _setting(  # noqa: RUF009 - it makes a dataclass field
+        "file with an admin's token of the orchestrator", Path()
+    )
+    training_poll_seconds: float = _setting("how often a running trainer's log is read", 5.0)
+    slurm_give_up_seconds: float = _setting(
+        "how long a deleted TrainingJob waits for its Slurm job to be cancelled", 300.0
+    )
     identity: str = _setting(
         "this replica in the Lease; the pod's name, so that a restarted container leads on", ""
     )
@@ -80,6 +89,17 @@ class Settings:
         _require(
             self.reddb_http_url.startswith(("http://", "https://")),
             "reddb_http_url",
+            "must begin with http://",
+        )
+        _require(
+            0 < self.training_poll_seconds <= 600,
+            "training_poll_seconds",
+            "must lie above 0 and at most at 600",
+        )
+        _require(self.slurm_give_up_seconds >= 0, "slurm_give_up_seconds", "must not be negative")
+        _require(
+            self.orchestrator_url == "" or self.orchestrator_url.startswith(("http://", "https://")),
+            "orchestrator_url",
             "must begin with http://",
         )
         listen_address(self.listen)

@@ -24,6 +24,7 @@ _METADATA = (
     "generation",
     "creationTimestamp",
     "deletionTimestamp",
+    "finalizers",
 )
 _POD_STATUS = (
     "phase",

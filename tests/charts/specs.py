@@ -255,7 +255,7 @@ REFUSED: list[tuple[str, Spec, str]] = [
     ("EnvTask", {"command": ["a"], "output": {"maxTailBytes": 5000}}, "should be less than or equal to 4096"),
     ("EnvTask", {"command": ["a"], "workspace": {"persistent": {"size": "1Gi"}}}, "unknown field"),
     ("TrainingJob", {}, "spec.backend: Required value"),
-    ("TrainingJob", {**RANKER_ON_RAY, "backend": "Slurm"}, "backend Slurm needs slurm.endpoint"),
+    ("TrainingJob", {**RANKER_ON_RAY, "backend": "Slurm"}, "backend Slurm needs the field slurm"),
     (
         "TrainingJob",
         {**RANKER_ON_RAY, "slurm": {"endpoint": "http://s"}},

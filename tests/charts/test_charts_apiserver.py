@@ -124,6 +124,10 @@ def test_the_operator_may_do_its_work(apiserver: Apiserver, rights: str) -> None
         ("get", "/secrets", "x"),
         ("get", "/configmaps", "x"),
         ("create", "/events", ""),
+        ("delete", "dspyagent.io/trainingjobs", "x"),
+        ("patch", "dspyagent.io/trainingjobs", "x"),
+        ("create", "ray.io/rayjobs", ""),
+        ("delete", "ray.io/rayjobs", "x"),
     ]
     for verb, resource, name in allowed:
         assert may(apiserver, verb, resource, SERVES, name), (verb, resource)
@@ -135,7 +139,10 @@ def test_the_operator_may_do_nothing_else(apiserver: Apiserver, rights: str) -> 
         ("list", "/secrets", ""),
         ("patch", "dspyagent.io/agentsessions", "x"),
         ("create", "dspyagent.io/agentsessions", ""),
-        ("delete", "dspyagent.io/trainingjobs", "x"),
+        ("update", "dspyagent.io/trainingjobs", "x"),
+        ("delete", "dspyagent.io/agentpools", "x"),
+        ("list", "ray.io/rayjobs", ""),
+        ("patch", "ray.io/rayjobs", "x"),
         ("create", "/pods/exec", "x"),
         ("create", "/serviceaccounts/token", "x"),
         ("create", "rbac.authorization.k8s.io/roles", ""),

@@ -1,4 +1,4 @@
-"""Every manifest that users are shown, in docs/resources.md and examples/, as an apiserver takes it."""
+"""Every manifest that users are shown, in docs and examples, as an apiserver takes it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from tests.charts.apiserver import Apiserver
 from tests.charts.manifests import PLURALS, ROOT, Manifest
 
 PAGE = (ROOT / "docs" / "resources.md").read_text()
+TRAINING_PAGE = (ROOT / "docs" / "training.md").read_text()
 DOCUMENTED: list[Manifest] = [
-    yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE + TRAINING_PAGE, re.DOTALL)
 ]
 EXAMPLES: list[Manifest] = [
     each

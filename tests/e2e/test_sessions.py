@@ -178,13 +178,6 @@ def test_a_session_goes_on_by_itself_when_what_was_missing_appears(kube: Kube) -
 
 WITHOUT_A_CONTROLLER = {
     "AgentPool": {"replicas": 1},
-    "TrainingJob": {
-        "backend": "RayJob",
-        "policy": {"ranker": {}},
-        "environment": {"tasks": {"generator": {"name": "mutants", "count": 1}}},
-        "checkpoint": {"storageUri": "s3://checkpoints/later"},
-        "budget": {"steps": 1},
-    },
 }
 
 

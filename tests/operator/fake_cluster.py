@@ -13,7 +13,8 @@ from dspy_operator.store import Object
 class FakeCluster:
     """Implements reconcile.context.ClusterClient. `failing` makes every write fail as an apiserver in trouble does.
 
-    `refusing_events`: Events are refused as by a quota. `config_maps`: keys by name; there are no Secrets to be read.
+    `refusing_events`: Events are refused as by a quota. `config_maps`: keys by name; there are no Secrets to be
+    read, and there is no KubeRay.
     """
 
     def __init__(self) -> None:
@@ -80,6 +81,23 @@ class FakeCluster:
         if self.refusing_events:
             raise errors.ForbiddenError("exceeded quota: events", 403)
         self.events.append(event)
+
+    async def set_finalizers(self, plural: str, seen: Object, finalizers: list[str]) -> Object:
+        self._maybe_fail()
+        version = str(next(self.versions))
+        return {
+            **seen,
+            "metadata": {**seen["metadata"], "resourceVersion": version, "finalizers": finalizers},
+        }
+
+    async def create_ray_job(self, manifest: Object) -> Object:
+        raise errors.NotFoundError("the server could not find the requested resource", 404)
+
+    async def get_ray_job(self, namespace: str, name: str) -> Object | None:
+        return None
+
+    async def delete_ray_job(self, seen: Object) -> None:
+        self._maybe_fail()
 
     def _maybe_fail(self) -> None:
         if self.failing:

@@ -15,6 +15,7 @@ Object = dict[str, Any]
 CRDS = Path(__file__).parents[2] / "crds"
 GROUP = "/apis/dspyagent.io/v1alpha1"
 WAIT_S = 30.0
+_GROUPS = {"leases": "/apis/coordination.k8s.io/v1", "rayjobs": "/apis/ray.io/v1"}
 
 
 class Kube:
@@ -35,8 +36,8 @@ class Kube:
 
     def path(self, plural: str, name: str = "") -> str:
         core = plural in ("pods", "secrets", "configmaps", "events", "resourcequotas")
-        leases = "/apis/coordination.k8s.io/v1" if plural == "leases" else GROUP
-        return f"{'/api/v1' if core else leases}/namespaces/{self.namespace}/{plural}" + (
+        group = _GROUPS.get(plural, GROUP)
+        return f"{'/api/v1' if core else group}/namespaces/{self.namespace}/{plural}" + (
             f"/{name}" if name else ""
         )
 
@@ -50,6 +51,10 @@ class Kube:
     def task(self, name: str, **spec: Any) -> Object:
         manifest = {"apiVersion": "dspyagent.io/v1alpha1", "kind": "EnvTask"}
         return self.create("envtasks", {**manifest, "metadata": {"name": name}, "spec": spec})
+
+    def training(self, name: str, **spec: Any) -> Object:
+        manifest = {"apiVersion": "dspyagent.io/v1alpha1", "kind": "TrainingJob"}
+        return self.create("trainingjobs", {**manifest, "metadata": {"name": name}, "spec": spec})
 
     def get(self, plural: str, name: str) -> Object | None:
         response = self.http.get(self.path(plural, name))
@@ -72,9 +77,11 @@ class Kube:
         """The object as soon as `holds` of it (None: absent). Watches; fails after WAIT_S with what was seen last."""
         deadline = time.monotonic() + WAIT_S
         while True:
-            listed = self._checked(
-                self.http.get(self.path(plural), params={"fieldSelector": f"metadata.name={name}"})
-            )
+            answer = self.http.get(self.path(plural), params={"fieldSelector": f"metadata.name={name}"})
+            if answer.status_code == 429 and time.monotonic() < deadline:
+                time.sleep(1)  # Retry-After: a kind's storage begins with the first request for it
+                continue
+            listed = self._checked(answer)
             seen = listed["items"][0] if listed["items"] else None
             if holds(seen):
                 return seen

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -29,12 +29,14 @@ class OperatorProcess:
         name: str = "operator-0",
         lease_s: float = 30,
         prefix: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self._command = [*prefix, sys.executable, "-m", "dspy_operator"]
         token = folder / "reddb-token"
         token.write_text("test-master-token")
         self._env = {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "HOME": str(folder),
             # A second working tree beside the installed one is tested with its own code.
             **{name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
@@ -51,6 +53,7 @@ class OperatorProcess:
             "DSPY_OPERATOR_LEASE_SECONDS": str(lease_s),
             "DSPY_OPERATOR_RETRY_SECONDS": "0.2",
             "DSPY_OPERATOR_IDENTITY": name,
+            **(env or {}),
         }
         self._log = folder / f"{name}.log"
         self._process: subprocess.Popen[str] | None = None

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tests.charts.specs import RANKER_ON_RAY
 from tests.operator.fake_kubelet import FakeKubelet, pod_condition, terminated, waiting
 from tests.operator.kube import Kube, Object, condition
 from tests.operator.process import OperatorProcess
@@ -79,7 +78,7 @@ def test_tasks_stall(kube: Kube, operator: OperatorProcess, subtests: pytest.Sub
 
 @pytest.mark.parametrize(
     ("plural", "kind", "spec"),
-    [("agentpools", "AgentPool", {"replicas": 1}), ("trainingjobs", "TrainingJob", RANKER_ON_RAY)],
+    [("agentpools", "AgentPool", {"replicas": 1})],
 )
 def test_kinds_without_a_controller_say_so(
     kube: Kube, operator: OperatorProcess, plural: str, kind: str, spec: Object

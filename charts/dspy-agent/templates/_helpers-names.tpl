@@ -57,6 +57,10 @@
 redis://{{ include "dspy-agent.name.reddb" . }}.{{ .Release.Namespace }}.svc:6380
 {{- end -}}
 
+{{- define "dspy-agent.url.orchestrator" -}}
+http://{{ include "dspy-agent.name.orchestrator" . }}.{{ .Release.Namespace }}.svc:9097
+{{- end -}}
+
 {{- define "dspy-agent.url.reddbHttp" -}}
 http://{{ include "dspy-agent.name.reddb" . }}.{{ .Release.Namespace }}.svc:8082
 {{- end -}}

@@ -96,7 +96,7 @@ def own_container(settings: Settings, name: str, image: str) -> Object:
         "name": name,
         "image": image,
         "imagePullPolicy": settings.image_pull_policy,
-        "securityContext": {**_locked_down(), "readOnlyRootFilesystem": True},
+        "securityContext": {**locked_down(), "readOnlyRootFilesystem": True},
         "resources": _SMALL,
     }
 
@@ -107,7 +107,7 @@ def user_container(settings: Settings, name: str, spec: Object, template: Object
         "name": name,
         "image": template.get("image") or settings.runner_image,
         "imagePullPolicy": settings.image_pull_policy,
-        "securityContext": _locked_down(),
+        "securityContext": locked_down(),
     }
     container["resources"] = _user_resources(template)
     for field in ("env", "envFrom"):
@@ -206,5 +206,6 @@ def _user_resources(template: Object) -> Object:
     return {"requests": requests, "limits": limits}
 
 
-def _locked_down() -> Object:
+def locked_down() -> Object:
+    """The security context that all of our containers have."""
     return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}

@@ -28,6 +28,25 @@ class ClusterClient(Protocol):
     async def keys_in_secret(self, namespace: str, name: str) -> frozenset[str]: ...
     async def keys_in_config_map(self, namespace: str, name: str) -> frozenset[str]: ...
     async def create_event(self, event: Object) -> None: ...
+    async def set_finalizers(self, plural: str, seen: Object, finalizers: list[str]) -> Object: ...
+    async def create_ray_job(self, manifest: Object) -> Object: ...
+    async def get_ray_job(self, namespace: str, name: str) -> Object | None: ...
+    async def delete_ray_job(self, seen: Object) -> None: ...
+
+
+class RayLogs(Protocol):
+    """The part of ray_dashboard.py that reconciles use."""
+
+    async def tail(self, address: str, job_id: str) -> str: ...
+
+
+class TaskQueue(Protocol):
+    """The part of orchestrator.py that reconciles use."""
+
+    async def submit(self, task: Object) -> str: ...
+    async def get(self, task_id: str) -> Object | None: ...
+    async def cancel(self, task_id: str) -> Object | None: ...
+    async def log(self, task_id: str, position: str) -> tuple[str, str]: ...
 
 
 @dataclass
@@ -47,6 +66,7 @@ class Context:
     """`now` is the time of day (UTC, aware). `minor_since` remembers when a status began to differ in small things.
 
     `paces` has those of tasks with many runs, by uid.
+    `ray_logs` and `task_queue` are what training reaches beside the Kubernetes API, where it is there.
     """
 
     settings: Settings
@@ -55,6 +75,8 @@ class Context:
     now: Callable[[], datetime]
     minor_since: dict[str, datetime] = field(default_factory=dict)
     paces: dict[str, Pace] = field(default_factory=dict)
+    ray_logs: RayLogs | None = None
+    task_queue: TaskQueue | None = None
 
     def forget(self, uid: str) -> None:
         """The object is gone."""
@@ -78,7 +100,8 @@ async def write_status(ctx: Context, plural: str, seen: Object, status: Object) 
     if change is Change.NONE:
         return None
     if _newly_stalled(seen, status):
-        await _tell(ctx, _stalled_event(plural, seen, status, now))
+        stalled = find({"status": status}, "Stalled") or {}
+        await tell(ctx, plural, seen, stalled["reason"], stalled["message"])
     ctx.store.put(plural, await ctx.cluster.apply_status(plural, seen, status))
     return None
 
@@ -101,8 +124,9 @@ def earliest(*delays_s: float | None) -> float | None:
     return min((delay for delay in delays_s if delay is not None), default=None)
 
 
-async def _tell(ctx: Context, event: Object) -> None:
-    """Creates an Event where the cluster takes it: the status says the same, and must not wait for a quota."""
+async def tell(ctx: Context, plural: str, seen: Object, reason: str, message: str) -> None:
+    """Creates a warning where the cluster takes it: the status says the same, and must not wait for a quota."""
+    event = _warning(plural, seen, reason, message, ctx.now())
     try:
         await ctx.cluster.create_event(event)
     except errors.ClusterError as error:
@@ -118,9 +142,7 @@ def _newly_stalled(seen: Object, status: Object) -> bool:
     return stored is None or (stored["status"], stored["reason"]) != ("True", wanted["reason"])
 
 
-def _stalled_event(plural: str, seen: Object, status: Object, now: datetime) -> Object:
-    stalled = find({"status": status}, "Stalled")
-    reason, message = (stalled or {})["reason"], (stalled or {})["message"]
+def _warning(plural: str, seen: Object, reason: str, message: str, now: datetime) -> Object:
     metadata = seen["metadata"]
     return {
         "apiVersion": "v1",

@@ -53,20 +53,21 @@ def referenced(spec: Object) -> Iterator[Reference]:
     for index, entry in enumerate(spec.get("inputs", [])):
         if key := entry.get("configMapKeyRef"):
             yield Reference("ConfigMap", key["name"], key["key"], f"spec.inputs[{index}]")
-    yield from _environment(spec)
+    yield from _environment(spec, "spec")
+    yield from _environment(spec.get("trainer", {}), "spec.trainer")
 
 
-def _environment(spec: Object) -> Iterator[Reference]:
+def _environment(spec: Object, field_of: str) -> Iterator[Reference]:
     for variable in spec.get("env", []):
         for field, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
             key = variable.get("valueFrom", {}).get(field)
             if key and not key.get("optional"):
-                yield Reference(kind, key["name"], key["key"], f"spec.env[{variable['name']}]")
+                yield Reference(kind, key["name"], key["key"], f"{field_of}.env[{variable['name']}]")
     for index, source in enumerate(spec.get("envFrom", [])):
         for field, kind in (("secretRef", "Secret"), ("configMapRef", "ConfigMap")):
             named = source.get(field)
             if named and not named.get("optional"):
-                yield Reference(kind, named["name"], None, f"spec.envFrom[{index}]")
+                yield Reference(kind, named["name"], None, f"{field_of}.envFrom[{index}]")
 
 
 async def _keys(ctx: Context, kind: str, namespace: str, name: str, field: str) -> frozenset[str] | None:

@@ -13,10 +13,6 @@ _INSTEAD = {
         "Warm pools are not implemented in this release, so no pods are kept: sessions that name this pool start cold "
         "with its template."
     ),
-    names.TRAINING_JOBS: (
-        "Training jobs are not implemented in this release and nothing runs: use sessions with spec.policy.search or "
-        "spec.policy.llm."
-    ),
 }
 
 

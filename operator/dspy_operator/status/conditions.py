@@ -17,7 +17,7 @@ _MESSAGE_MAX = 2048
 # that starts quickly costs three status writes, and one that does not still tells the truth.
 MINOR_DELAY_S = 5.0
 _MINOR_CONDITIONS = frozenset({"Scheduled", "WorkspaceReady"})
-_MINOR_FIELDS = frozenset({"conditions", "nodeName", "phase"})
+_MINOR_FIELDS = frozenset({"checkpoint", "conditions", "logPosition", "nodeName", "phase", "progress"})
 _REASON_MATTERS = frozenset({"Stalled", "Finished", "Complete", "Failed"})
 
 

@@ -20,6 +20,14 @@
   value: {{ include "dspy-agent.url.reddbHttp" . | quote }}
 - name: DSPY_OPERATOR_REDDB_TOKEN_FILE
   value: /dspy/reddb-token/token
+- name: DSPY_OPERATOR_TRAINER_IMAGE
+  value: {{ .Values.training.image | quote }}
+{{- if .Values.orchestrator.slurm.api }}
+- name: DSPY_OPERATOR_ORCHESTRATOR_URL
+  value: {{ include "dspy-agent.url.orchestrator" . | quote }}
+- name: DSPY_OPERATOR_ORCHESTRATOR_TOKEN_FILE
+  value: /dspy/orchestrator-token/token
+{{- end }}
 - name: DSPY_OPERATOR_WATCH_NAMESPACES
   value: {{ join "," .Values.operator.watchNamespaces | quote }}
 - name: DSPY_OPERATOR_LISTEN

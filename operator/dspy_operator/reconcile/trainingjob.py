@@ -1,0 +1,236 @@
+"""TrainingJob: one run after the other on its backend, each resuming where the last one's checkpoint lies.
+
+The status counts an attempt when it begins, and `jobState` says how it stands; `failures` are those that the trainer
+itself failed, and only they count against spec.backoffLimit. What the backend loses is begun again by us, never by it:
+a run that Ray or Slurm began a second time does not know where to resume, and is ended.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dspy_operator import errors, names
+from dspy_operator.errors import StalledError
+from dspy_operator.names import Key
+from dspy_operator.reconcile import training_rayjob, training_slurm
+from dspy_operator.reconcile.context import Context, earliest, expire, write_status
+from dspy_operator.reconcile.training_end import after_failure, ended, final, may_resume
+from dspy_operator.status import training_log
+from dspy_operator.status.conditions import Condition, is_true, merge, parse_time, timestamp
+from dspy_operator.status.training import Run, conditions
+from dspy_operator.store import Object
+
+_STOP_POLL_S = 1.0
+_UNREACHABLE_S = 10.0
+_RETRY_CAP_S = 360.0
+# Fields that one pass leaves as another wrote them. Those of the newest run go when the next one begins.
+_KEPT = ("attempts", "failures", "activeSeconds", "progress", "checkpoint", "jobState", "backendRef")
+_OF_THE_RUN = ("dashboardURL", "slurmJobId", "slurmState", "startTime", "completionTime", "logPosition")
+
+
+class Backend(Protocol):
+    """What a backend does for a TrainingJob. StalledError and ServiceError say what is in the way."""
+
+    async def start(
+        self, ctx: Context, job: Object, attempt: int, checkpoint: Object | None, left_s: int | None, /
+    ) -> Run: ...
+    async def look(self, ctx: Context, job: Object, /) -> Run | None: ...
+    async def stop(self, ctx: Context, job: Object, /) -> bool: ...
+    async def log(self, ctx: Context, job: Object, /) -> tuple[str, str]: ...
+
+
+_BACKENDS: dict[str, Backend] = {"RayJob": training_rayjob, "Slurm": training_slurm}
+
+
+async def reconcile(ctx: Context, key: Key) -> float | None:
+    """One pass. Returns after how many seconds to look again: no watch shows what happens on a backend."""
+    job = ctx.store.get(key)
+    if job is None:
+        return None
+    if job["metadata"].get("deletionTimestamp"):
+        return await training_slurm.release(ctx, job)
+    if is_true(job, "Complete") or is_true(job, "Failed"):
+        return await _clean_up(ctx, job)
+    try:
+        return await _advance(ctx, job)
+    except StalledError as error:
+        return earliest(error.retry_s, await _stalled(ctx, job, error.reason, error.message))
+    except errors.ServiceError as error:
+        where = "orchestrator" if job["spec"]["backend"] == "Slurm" else "Ray"
+        message = f"The {where} cannot be reached: {error}. This goes on by itself once it answers."
+        return earliest(_UNREACHABLE_S, await _stalled(ctx, job, "BackendUnreachable", message))
+
+
+async def _advance(ctx: Context, job: Object) -> float | None:
+    backend, status = _BACKENDS[job["spec"]["backend"]], job["status"]
+    run = await backend.look(ctx, job)
+    if run is not None and run.attempt > status.get("attempts", 0):
+        return await _report(ctx, job, run, {})  # it was begun, and nobody came to write that down
+    if not status.get("attempts"):
+        return await _start(ctx, job) if not job["spec"].get("suspend") else await _rest(ctx, job)
+    if status.get("jobState") in ("Failed", "Suspended"):
+        return await _next(ctx, job, backend)
+    return await _follow(ctx, job, run or _lost(job), await _listen(ctx, job, backend))
+
+
+async def _follow(ctx: Context, job: Object, run: Run, told: Object) -> float | None:
+    """A run that the status tells of. `told`: what its log has."""
+    if run.is_over:
+        return await _conclude(ctx, job, run, told)
+    if job["spec"].get("suspend"):
+        return await _suspend(ctx, job, run, told)
+    left_s = _left_s(ctx, job, run)
+    if left_s is not None and left_s <= 0:
+        late = "The job was active longer than spec.activeDeadlineSeconds."
+        fields = {**told, **ended(ctx, job, run), "jobState": "Failed"}
+        return await _end(ctx, job, "Failed", ("DeadlineExceeded", late), fields)
+    return earliest(await _report(ctx, job, run, told), left_s)
+
+
+async def _start(ctx: Context, job: Object) -> float | None:
+    """The next attempt, after the newest checkpoint; the first one, or one that may begin anew, without."""
+    attempt = job["status"].get("attempts", 0) + 1
+    checkpoint = job["status"].get("checkpoint") if may_resume(job) else None
+    left_s = _left_s(ctx, job, None)
+    backend = _BACKENDS[job["spec"]["backend"]]
+    run = await backend.start(ctx, job, attempt, checkpoint, None if left_s is None else int(left_s))
+    return await _report(ctx, job, run, {})
+
+
+async def _next(ctx: Context, job: Object, backend: Backend) -> float | None:
+    """After an attempt that ended or was suspended: waits until nothing of it is left, then begins the next one."""
+    if not await backend.stop(ctx, job):
+        return _STOP_POLL_S
+    if job["spec"].get("suspend"):
+        return await _rest(ctx, job)
+    refused = after_failure(job)
+    if refused is not None:
+        return await _end(ctx, job, "Failed", refused, {})
+    wait_s = _retry_in_s(ctx, job)
+    return wait_s if wait_s > 0 else await _start(ctx, job)
+
+
+async def _listen(ctx: Context, job: Object, backend: Backend) -> Object:
+    """`progress` and `checkpoint` as the log has them now; as they were where it cannot be read."""
+    try:
+        text, position = await backend.log(ctx, job)
+    except errors.ServiceError:
+        return {}  # that the backend is away shows where it is asked for the run, which is what matters
+    told = training_log.advance(job["status"], text)
+    return {**told, "logPosition": position} if position else told
+
+
+async def _report(ctx: Context, job: Object, run: Run, told: Object) -> float | None:
+    fields = {**told, "attempts": run.attempt, "jobState": run.state, **run.fields}
+    if run.started_at is not None:
+        fields["startTime"] = timestamp(run.started_at)
+    phase = "Running" if run.state == "Running" else "Submitted"
+    shown = conditions("Reconciling", run.reason, run.message, submitted=True)
+    again_s = await _write(ctx, job, phase, shown, fields, fresh=run.attempt != job["status"].get("attempts"))
+    return earliest(ctx.settings.training_poll_seconds, again_s)
+
+
+async def _conclude(ctx: Context, job: Object, run: Run, told: Object) -> float | None:
+    fields = {**told, **run.fields, **ended(ctx, job, run)}
+    if run.state == "Succeeded":
+        words = (run.reason, run.message)
+        return await _end(ctx, job, "Complete", words, {**fields, "jobState": "Succeeded"})
+    fields["failures"] = job["status"].get("failures", 0) + (0 if run.infrastructure else 1)
+    refused = final({**job, "status": {**job["status"], **fields}}, run)
+    if refused is not None:
+        return await _end(ctx, job, "Failed", refused, {**fields, "jobState": "Failed"})
+    said = f"Attempt {run.attempt} failed: {run.reason}: {run.message}"
+    shown = conditions("Reconciling", "Retrying", said, submitted=True)
+    await _write(ctx, job, "Pending", shown, {**fields, "jobState": "Failed"})
+    return 0.0
+
+
+async def _suspend(ctx: Context, job: Object, run: Run, told: Object) -> float | None:
+    """Written before anything is ended: whatever is then seen of the run, it was given up on purpose."""
+    fields = {**told, **ended(ctx, job, run), "jobState": "Suspended"}
+    shown = conditions("Reconciling", "Suspending", "The run is being ended.", submitted=True)
+    await _write(ctx, job, "Suspended", shown, fields)
+    return 0.0
+
+
+async def _rest(ctx: Context, job: Object) -> float | None:
+    shown = conditions("Suspended", "Suspended", "spec.suspend is true: nothing runs.", submitted=False)
+    return await _write(ctx, job, "Suspended", shown, {"jobState": "Suspended"})
+
+
+async def _end(ctx: Context, job: Object, kind: str, words: tuple[str, str], fields: Object) -> float | None:
+    """`words`: reason and message."""
+    shown = conditions(kind, *words, submitted=True)
+    since = {"completionTime": timestamp(ctx.now())} if "completionTime" not in job["status"] else {}
+    await _write(ctx, job, kind, shown, {**since, **fields})
+    stored = ctx.store.get(Key(names.TRAINING_JOBS, job["metadata"]["namespace"], job["metadata"]["name"]))
+    return await _clean_up(ctx, stored) if stored is not None else None
+
+
+async def _clean_up(ctx: Context, job: Object) -> float | None:
+    """After the end: nothing may run on. A RayJob that ended stays for its readers, until the TrainingJob goes."""
+    backend = _BACKENDS[job["spec"]["backend"]]
+    try:
+        run = await backend.look(ctx, job)
+        if run is not None and (not run.is_over or run.reason == "RestartedByBackend"):
+            await backend.stop(ctx, job)
+            return _STOP_POLL_S
+    except (errors.ServiceError, StalledError):
+        return _UNREACHABLE_S
+    ttl_s = job["spec"].get("ttlSecondsAfterFinished")
+    return await expire(ctx, names.TRAINING_JOBS, job, job["status"]["completionTime"], ttl_s)
+
+
+async def _stalled(ctx: Context, job: Object, reason: str, message: str) -> float | None:
+    submitted = is_true(job, "Submitted")
+    return await _write(ctx, job, "Stalled", conditions("Stalled", reason, message, submitted=submitted), {})
+
+
+async def _write(  # noqa: PLR0913 - the parts of a status
+    ctx: Context,
+    job: Object,
+    phase: str,
+    wanted: tuple[Condition, ...],
+    fields: Object,
+    *,
+    fresh: bool = False,
+) -> float | None:
+    """`fresh`: another run than the status told of, whose times and ids are no longer true."""
+    stored, generation = job["status"], job["metadata"]["generation"]
+    kept = _KEPT if fresh else (*_KEPT, *_OF_THE_RUN)
+    status = {
+        "phase": phase,
+        "observedGeneration": generation,
+        "conditions": merge(stored.get("conditions") or (), wanted, generation, ctx.now()),
+        **{name: stored[name] for name in kept if name in stored},
+        **fields,
+    }
+    return await write_status(ctx, names.TRAINING_JOBS, job, status)
+
+
+def _lost(job: Object) -> Run:
+    attempt = job["status"]["attempts"]
+    message = "The run is gone: its backend no longer knows it."
+    return Run(attempt, "Failed", "RunLost", message, infrastructure=True)
+
+
+def _left_s(ctx: Context, job: Object, run: Run | None) -> float | None:
+    """Seconds until spec.activeDeadlineSeconds, of which earlier runs and this one have used some."""
+    limit = job["spec"].get("activeDeadlineSeconds")
+    if limit is None:
+        return None
+    left = float(limit - job["status"].get("activeSeconds", 0))
+    if run is not None and run.active_since is not None:
+        left -= (ctx.now() - run.active_since).total_seconds()
+    return left
+
+
+def _retry_in_s(ctx: Context, job: Object) -> float:
+    """Doubling with each failure of the trainer's; none after a suspension."""
+    status = job["status"]
+    if status["jobState"] == "Suspended" or "completionTime" not in status:
+        return 0.0
+    delay_s: float = min(
+        _RETRY_CAP_S, ctx.settings.retry_seconds * 2.0 ** max(0, status.get("failures", 0) - 1)
+    )
+    return delay_s - (ctx.now() - parse_time(status["completionTime"])).total_seconds()

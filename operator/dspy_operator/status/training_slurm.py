@@ -1,0 +1,94 @@
+"""From the orchestrator's task to how the run stands. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from dspy_operator.status.conditions import parse_time
+from dspy_operator.status.training import Run, State, again
+from dspy_operator.status.training_rayjob import plain
+from dspy_operator.store import Object
+
+KIND = "OrchestratorTask"
+_PLACE = re.compile(r"slurm job ([0-9]{1,18})")
+_STATES: dict[str, State] = {
+    "Queued": "Queued",
+    "Running": "Running",
+    "Waiting": "Running",
+    "Succeeded": "Succeeded",
+    "Failed": "Failed",
+    "Cancelled": "Failed",
+    "Dead": "Failed",
+}
+# What Slurm says of a job that its cluster ended, not the trainer.
+_CLUSTERS_FAULT = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED"})
+
+
+def judge(job: Object, task: Object) -> Run:
+    """How the attempt that the task makes stands. `job` is the TrainingJob, whose status has the last look."""
+    status, result = job["status"], task.get("result") or {}
+    slurm = result.get("slurm") or {}
+    job_id = _job_id(task, slurm)
+    state: State = _STATES.get(task["state"], "Queued")
+    if state == "Running" and job_id is None:
+        state = "Queued"  # the orchestrator has it under way, Slurm has not begun it
+    reason, message = _words(state, task, result, slurm)
+    fields: Object = {"backendRef": {"kind": KIND, "name": task["id"]}}
+    if job_id is not None:
+        fields["slurmJobId"] = job_id
+    if slurm.get("state"):
+        fields["slurmState"] = str(slurm["state"])[:64]
+    began = _time(task.get("started_at")) if job_id is not None else None
+    run = Run(
+        attempt=status["attempts"],
+        state=state,
+        reason=reason,
+        message=message,
+        fields=fields,
+        active_since=began,
+        # An orchestrator that takes a running job up begins an attempt of its own: the job's first start stands.
+        started_at=_time(status.get("startTime")) or began,
+        ended_at=_time(task.get("finished_at")),
+        infrastructure=state == "Failed" and _is_infrastructure(task, slurm),
+    )
+    known = status.get("slurmJobId")
+    if not run.is_over and known is not None and job_id is not None and job_id != known:
+        return again(run, f"Slurm lost job {known} and job {job_id} was submitted in its place")
+    return run
+
+
+def _job_id(task: Object, slurm: Object) -> int | None:
+    if "job_id" in slurm:
+        return int(slurm["job_id"])
+    found = _PLACE.fullmatch(task.get("place") or "")
+    return int(found[1]) if found else None
+
+
+def _words(state: State, task: Object, result: Object, slurm: Object) -> tuple[str, str]:
+    if state == "Queued":
+        return "Queued", "The job waits in the orchestrator's queue or in Slurm's."
+    if state == "Running":
+        return "Running", "The trainer is running."
+    if state == "Succeeded":
+        return "Succeeded", "The trainer exited with code 0."
+    fault = task.get("error") or {}
+    reason = str(fault.get("code") or result.get("reason") or task["state"])
+    said = str(fault.get("message") or "") or _ended(result, slurm)
+    return reason, plain(said) or f"The orchestrator's task ended as {task['state']}."
+
+
+def _ended(result: Object, slurm: Object) -> str:
+    how = f"The trainer exited with code {result.get('exit_code')}"
+    if result.get("signal"):
+        how = f"The trainer was ended by signal {result['signal']}"
+    in_slurm = f" (Slurm says {slurm['state']})" if slurm.get("state") else ""
+    return f"{how}{in_slurm}. {result.get('stderr') or ''}".strip()
+
+
+def _is_infrastructure(task: Object, slurm: Object) -> bool:
+    return task["state"] == "Dead" or slurm.get("state") in _CLUSTERS_FAULT
+
+
+def _time(text: str | None) -> datetime | None:
+    return parse_time(text) if text else None
