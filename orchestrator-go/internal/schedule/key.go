@@ -3,12 +3,14 @@ package schedule
 import "container/heap"
 
 // limitKey bounds how many of the tasks that share it run at once, over all tenants' lanes and backends: the
-// leader is the only one that begins attempts, so its count is exact.
+// leader is the only one that begins attempts, so its count is exact. Each task says of how many it may be one: one
+// with a small number waits until as few run, and holds nobody up meanwhile who may be one of more.
 type limitKey struct {
 	name    string
 	max     int // as the latest task has it
 	running int
-	parked  byPriority
+	parked  map[int]*byPriority // by what the tasks allow: no more of these than have run at once
+	count   int                 // of those that are parked
 }
 
 // key is a task's limit key; nil for none.
@@ -19,25 +21,56 @@ func (m *Machine) key(t *task) *limitKey {
 	}
 	name = t.entry.Meta.Tenant + "\x00" + name // one tenant's keys are nothing to another
 	if m.keys[name] == nil {
-		m.keys[name] = &limitKey{name: name}
+		m.keys[name] = &limitKey{name: name, parked: map[int]*byPriority{}}
 	}
-	m.keys[name].max = max(1, t.entry.Meta.LimitMax)
+	m.keys[name].max = t.limit()
 	return m.keys[name]
 }
 
-func (k *limitKey) full(t *task) bool { return k.running >= max(1, t.entry.Meta.LimitMax) }
+// limit is how many tasks with its key may run at once for it to be one of them.
+func (t *task) limit() int { return max(1, t.entry.Meta.LimitMax) }
 
-func (k *limitKey) park(t *task) { heap.Push(&k.parked, t) }
+func (k *limitKey) full(t *task) bool { return k.running >= t.limit() }
+
+func (k *limitKey) park(t *task) {
+	if k.parked[t.limit()] == nil {
+		k.parked[t.limit()] = &byPriority{}
+	}
+	heap.Push(k.parked[t.limit()], t)
+	k.count++
+}
+
+func (k *limitKey) remove(t *task) {
+	alike := k.parked[t.limit()]
+	heap.Remove(alike, t.index)
+	if k.count--; alike.Len() == 0 {
+		delete(k.parked, t.limit())
+	}
+}
+
+// next is the first of the parked tasks that may run beside so many; nil when there is none.
+func (k *limitKey) next(beside int) (first *task) {
+	for limit, alike := range k.parked {
+		if head := (*alike)[0]; beside < limit && (first == nil || head.before(first)) {
+			first = head
+		}
+	}
+	return first
+}
 
 // unpark makes as many ready again as there is room for, and forgets a key without tasks. A ready one that finds
 // the room taken is parked again when its turn comes.
 func (m *Machine) unpark(k *limitKey) {
-	for began := k.running; len(k.parked) > 0 && began < max(1, k.parked[0].entry.Meta.LimitMax); began++ {
-		t := heap.Pop(&k.parked).(*task)
+	for began := k.running; ; began++ {
+		t := k.next(began)
+		if t == nil {
+			break
+		}
+		k.remove(t)
 		t.enter(ready)
 		m.lanes.push(t)
 	}
-	if k.running == 0 && len(k.parked) == 0 {
+	if k.running == 0 && k.count == 0 {
 		delete(m.keys, k.name)
 	}
 }
@@ -46,7 +79,7 @@ func (m *Machine) unpark(k *limitKey) {
 func (m *Machine) withdraw(t *task) {
 	switch t.phase {
 	case parked:
-		heap.Remove(&m.key(t).parked, t.index)
+		m.key(t).remove(t)
 	case ready:
 		m.lanes.of(t).remove(t)
 	}

@@ -103,6 +103,37 @@ func TestACancelledTaskPassesTheRoomOfItsLimitKeyOn(t *testing.T) {
 	w.empty()
 }
 
+// One that may run alone only was at the head of those that wait, and held up all that may run beside others.
+func TestAKeyWithSeveralLimitsHoldsUpNobodyWhoFits(t *testing.T) {
+	w := newWorld(t)
+	add := func(id string, limit int) {
+		w.add(id, func(e *queue.Entry) { e.Meta.LimitKey, e.Meta.LimitMax = "k", limit })
+	}
+	add("first", 3)
+	add("second", 3)
+	add("third", 3)
+	w.begin(10)
+	add("alone", 1)
+	add("fourth", 3)
+	add("pair", 2)
+	w.succeed("first")
+	if got := w.begin(10); !slices.Equal(got, []string{"fourth"}) {
+		t.Fatalf("began %v", got)
+	}
+	w.succeed("second")
+	w.succeed("third")
+	if got := w.begin(10); !slices.Equal(got, []string{"pair"}) {
+		t.Fatalf("began %v", got)
+	}
+	w.succeed("fourth")
+	w.succeed("pair")
+	if got := w.begin(10); !slices.Equal(got, []string{"alone"}) {
+		t.Fatalf("began %v", got)
+	}
+	w.succeed("alone")
+	w.empty()
+}
+
 func TestDelaysAndRetriesWait(t *testing.T) {
 	w := newWorld(t)
 	w.add("later", func(e *queue.Entry) { e.Meta.NotBefore = w.now.Add(time.Hour) })

@@ -96,7 +96,7 @@ func (m *Machine) View() View {
 			break
 		}
 		tenant, name, _ := strings.Cut(k.name, "\x00")
-		v.Keys = append(v.Keys, KeyUse{tenant, name, k.max, len(k.parked), k.running})
+		v.Keys = append(v.Keys, KeyUse{tenant, name, k.max, k.count, k.running})
 	}
 	return v
 }

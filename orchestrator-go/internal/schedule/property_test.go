@@ -122,7 +122,7 @@ func (a *anything) admit(t *rapid.T) {
 	}
 	if !m.Scope {
 		m.LimitKey = sometimes(t, "key", rapid.SampledFrom([]string{"k", "l"}))
-		m.LimitMax = rapid.IntRange(1, 2).Draw(t, "limit")
+		m.LimitMax = rapid.IntRange(1, 4).Draw(t, "limit")
 		if d := sometimes(t, "delay", seconds(1, 30)); d > 0 {
 			m.NotBefore = a.now.Add(d)
 		}
@@ -227,6 +227,7 @@ func (a *anything) counts() {
 			a.t.Fatalf("the key %q counts %+v, and %d run", name, key, n)
 		}
 	}
+	a.nobodyForgotten()
 	for _, id := range a.which(every) {
 		if a.machine.tasks[id] == nil {
 			a.t.Fatalf("the machine does not hold %s, which has not ended", id)
@@ -235,6 +236,21 @@ func (a *anything) counts() {
 	for id, t := range a.machine.tasks {
 		if _, ended := a.ends[id]; ended && t.known {
 			a.t.Fatalf("the machine holds %s, which has ended", id)
+		}
+	}
+}
+
+// nobodyForgotten holds that who is parked has to wait: for those that run with the key, or are about to.
+func (a *anything) nobodyForgotten() {
+	ahead := map[string]int{}
+	for _, t := range a.machine.tasks {
+		if t.phase == ready || t.phase == beginning || t.phase == running {
+			ahead[t.entry.Meta.Tenant+"\x00"+t.entry.Meta.LimitKey]++
+		}
+	}
+	for id, t := range a.machine.tasks {
+		if n := ahead[t.entry.Meta.Tenant+"\x00"+t.entry.Meta.LimitKey]; t.phase == parked && n < t.limit() {
+			a.t.Fatalf("%s is parked, though it may be one of %d, and there are %d", id, t.limit(), n)
 		}
 	}
 }
