@@ -22,6 +22,7 @@ type fakeStore struct {
 	epoch   int64
 	leader  string
 	until   time.Time // of the lease
+	led     time.Time // when somebody was last known to lead
 	log     []*fakeEntry
 	read    int // entries of the log that were delivered
 	pending map[string]*fakeEntry
@@ -187,11 +188,11 @@ func (c *client) Lead(ctx context.Context, term queue.Term) (got queue.Term, err
 		if !free || term.Epoch != 0 && term.Epoch != c.epoch {
 			return fmt.Errorf("leading: %w", queue.ErrFenced)
 		}
-		if term.Epoch == 0 {
+		if got = term; term.Epoch == 0 {
 			c.epoch++
+			got = queue.Term{Epoch: c.epoch, Before: c.led}
 		}
-		c.leader, c.until = c.name, time.Now().Add(c.lease)
-		got = queue.Term{Epoch: c.epoch}
+		c.leader, c.led, c.until = c.name, time.Now(), time.Now().Add(c.lease)
 		return nil
 	})
 	return got, err

@@ -53,7 +53,7 @@ func newReign(d *Dispatcher, term queue.Term, since time.Time) *reign {
 		work:    make(chan struct{}, 1), record: make(chan struct{}, 1), check: make(chan struct{}, 1),
 		machine: schedule.New(schedule.Options{
 			Backoff:      func(attempt int) time.Duration { return backoff(attempt, d.opt.BackoffBase, d.opt.BackoffMax) },
-			PublishAfter: d.opt.PublishAfter, Resumes: d.resumes,
+			PublishAfter: d.opt.PublishAfter, Resumes: d.resumes, LedUntil: term.Before,
 		}),
 	}
 	r.kept(since)

@@ -61,8 +61,9 @@ type Standing struct {
 	History   []AttemptRecord `json:"history,omitempty"`
 	Children  Children        `json:"children,omitzero"`
 	SpentMS   int64           `json:"spent_ms,omitempty"`
-	Closed    bool            `json:"closed,omitempty"` // of a scope
-	Own       *Outcome        `json:"-"`                // with which it will end, after its children
+	SpentAt   time.Time       `json:"spent_at,omitzero"` // up to when SpentMS counts what ran
+	Closed    bool            `json:"closed,omitempty"`  // of a scope
+	Own       *Outcome        `json:"-"`                 // with which it will end, after its children
 }
 
 func metaOf(s Spec) Meta {

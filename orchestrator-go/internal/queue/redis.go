@@ -68,6 +68,7 @@ func (q *Redis) logKey() string           { return q.opt.Prefix + "log" }
 func (q *Redis) deadKey() string          { return q.opt.Prefix + "dead" }
 func (q *Redis) leaderKey() string        { return q.opt.Prefix + "leader" }
 func (q *Redis) epochKey() string         { return q.opt.Prefix + "epoch" }
+func (q *Redis) ledKey() string           { return q.opt.Prefix + "led" }
 func (q *Redis) taskKey(id string) string { return q.opt.Prefix + "task/" + id }
 func (q *Redis) runKey(id string) string  { return q.opt.Prefix + "run/" + id }
 func (q *Redis) endKey(id string) string  { return q.opt.Prefix + "end/" + id }

@@ -11,7 +11,8 @@
 //	<prefix>end/<id>   the outcome
 //	<prefix>out/<id>/  results too large for listings to come across, each named by its outcome
 //	<prefix>dead       a stream naming the tasks whose attempts ran out
-//	<prefix>leader     the name of the process that leads, expiring; <prefix>epoch counts the leaders
+//	<prefix>leader     the name of the process that leads, expiring; <prefix>epoch counts the leaders, and
+//	                   <prefix>led is when one was last known to lead, by its own clock in Unix milliseconds
 package queue
 
 import (

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -11,7 +13,8 @@ import (
 // Term is a leader's time in office. Only the process whose term it is writes what becomes of tasks: each of its
 // transactions watches the count of leaders (Redis' WATCH), so one that was replaced unawares changes nothing.
 type Term struct {
-	Epoch int64 // grows with each leader
+	Epoch  int64     // grows with each leader
+	Before time.Time // when the leader before was last known to lead; zero when nobody knows
 }
 
 // Token is the fencing token of an attempt: it grows with every attempt of every leader.
@@ -27,17 +30,18 @@ func (q *Redis) Lead(ctx context.Context, term Term) (Term, error) {
 	var led Term
 	var err error
 	for range leadTries {
-		err = q.fenced(ctx, []string{q.epochKey(), q.leaderKey()}, nil, func(f fence) error {
+		err = q.fenced(ctx, []string{q.epochKey(), q.leaderKey()}, []string{q.ledKey()}, func(f fence) error {
 			if f.leader != "" && f.leader != q.name || term.Epoch != 0 && f.epoch != term.Epoch {
 				return ErrFenced
 			}
 			// Of this try alone: another may have taken the number meanwhile, and be gone again.
 			led = term
 			if led.Epoch == 0 {
-				led.Epoch = f.epoch + 1
+				led.Epoch, led.Before = f.epoch+1, millis(f.read[0])
 			}
 			return f.exec(func(p redis.Pipeliner) error {
 				p.Set(ctx, q.leaderKey(), q.name, q.opt.Lease)
+				p.Set(ctx, q.ledKey(), time.Now().UnixMilli(), 0)
 				if led.Epoch != f.epoch {
 					p.Set(ctx, q.epochKey(), led.Epoch, 0)
 				}
@@ -60,6 +64,7 @@ func (q *Redis) Resign(ctx context.Context, term Term, unbegun []Entry) error {
 	err := q.within(ctx, term, nil, func(f fence) error {
 		return f.exec(func(p redis.Pipeliner) error {
 			q.setBegun(ctx, p, unbegun)
+			p.Set(ctx, q.ledKey(), time.Now().UnixMilli(), 0)
 			p.Del(ctx, q.leaderKey())
 			return nil
 		})
@@ -81,6 +86,16 @@ func (q *Redis) Leader(ctx context.Context) (string, error) {
 
 // Name is this process's, among those that may lead.
 func (q *Redis) Name() string { return q.name }
+
+// millis reads a time; the zero time when there is none, or none that we wrote.
+func millis(value any) time.Time {
+	text, _ := value.(string)
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(n)
+}
 
 // raced is the error of a transaction that a watched key kept from happening.
 func raced(err error) error {

@@ -106,6 +106,7 @@ func (m *Machine) Ended(now time.Time, id string, v Verdict) {
 		t.fault, t.notBefore = v.Fault, now.Add(m.opt.Backoff(t.entry.Begun))
 		m.enqueue(now, t)
 		m.dirty[t] = struct{}{}
+		m.showBudgets(t)
 	}
 }
 

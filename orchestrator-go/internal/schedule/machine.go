@@ -27,6 +27,8 @@ type Options struct {
 	PublishAfter time.Duration
 	// Resumes says whether a backend finds an attempt again that a former leader began: that one is then no new attempt.
 	Resumes func(backend string) bool
+	// LedUntil is when the leader before was last known to lead; zero when nobody knows.
+	LedUntil time.Time
 }
 
 // Machine holds every task that has not ended. It is not safe for concurrent use.
@@ -241,6 +243,7 @@ func (m *Machine) Adopted(now time.Time) {
 			m.request(now, e)
 		}
 	}
+	m.charge(now)
 	for _, t := range m.tasks {
 		m.endIfDone(t)
 	}

@@ -28,6 +28,7 @@ type world struct {
 	holds   bool                       // what may go on goes on
 	dies    bool                       // the leader, after
 	last    int                        // so many further transactions
+	led     time.Time                  // when the leader was last known to lead, if it is not known to now
 }
 
 // reporter is what a world needs of a test, be it one of package testing or of rapid.
@@ -51,12 +52,17 @@ func newWorldOf(t reporter) *world {
 
 // lead begins a term without anything in it.
 func (w *world) lead() {
-	w.dies = false
+	led := w.now
+	if !w.led.IsZero() {
+		led = w.led
+	}
+	w.dies, w.led = false, time.Time{}
 	w.term.Epoch++
 	w.running, w.stopped, w.strays = map[string]int{}, map[string]string{}, nil
 	w.machine = New(Options{
 		Backoff:      func(attempt int) time.Duration { return time.Duration(attempt) * time.Second },
 		PublishAfter: time.Minute, Resumes: func(backend string) bool { return backend == queue.SlurmBackend },
+		LedUntil: led,
 	})
 }
 

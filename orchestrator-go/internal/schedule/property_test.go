@@ -15,17 +15,18 @@ import (
 // anything is a world to which anything may happen, and what must hold in it whatever does.
 type anything struct {
 	*world
-	metas     map[string]queue.Meta // of all tasks that were ever added
-	closed    map[string]bool       // scopes that were asked to close
-	cancelled map[string]bool       // tasks that were asked to end
-	ended     []string              // tasks, in order
-	late      map[string]bool       // tasks that were added after their parents' ends
-	tries     map[string]int        // attempts that were not broken off by a drain
-	before    map[string]int        // children that ended as dead letters and were put back
+	metas     map[string]queue.Meta    // of all tasks that were ever added
+	closed    map[string]bool          // scopes that were asked to close
+	cancelled map[string]bool          // tasks that were asked to end
+	ended     []string                 // tasks, in order
+	late      map[string]bool          // tasks that were added after their parents' ends
+	tries     map[string]int           // attempts that were not broken off by a drain
+	before    map[string]int           // children that ended as dead letters and were put back
+	ran       map[string]time.Duration // tasks and all below them
 }
 
 func newAnything(t *rapid.T) *anything {
-	a := &anything{world: newWorldOf(t), metas: map[string]queue.Meta{}, closed: map[string]bool{}, cancelled: map[string]bool{}, late: map[string]bool{}, tries: map[string]int{}, before: map[string]int{}}
+	a := &anything{world: newWorldOf(t), metas: map[string]queue.Meta{}, closed: map[string]bool{}, cancelled: map[string]bool{}, late: map[string]bool{}, tries: map[string]int{}, before: map[string]int{}, ran: map[string]time.Duration{}}
 	a.world.onEnd = a.check
 	return a
 }
@@ -63,6 +64,9 @@ func (a *anything) check(id string, out queue.Outcome) {
 	}
 	if out.State == queue.Dead && meta.Backend == "" && a.tries[id] < meta.MaxAttempts {
 		a.t.Fatalf("%s is dead after %d of %d attempts", id, a.tries[id], meta.MaxAttempts)
+	}
+	if spent := time.Duration(out.SpentMS) * time.Millisecond; spent > a.ran[id] {
+		a.t.Fatalf("%s spent %v, and ran for %v", id, spent, a.ran[id])
 	}
 	if out.Attempts > max(1, meta.MaxAttempts) {
 		a.t.Fatalf("%s ended after %d of %d attempts", id, out.Attempts, meta.MaxAttempts)
@@ -279,13 +283,14 @@ func (a *anything) steps() map[string]func(*rapid.T) {
 			}
 			a.counts()
 		},
-		"die":   func(t *rapid.T) { a.dies, a.last = true, rapid.IntRange(0, 3).Draw(t, "transactions") },
+		"die":   func(t *rapid.T) { a.dies, a.led, a.last = true, a.now, rapid.IntRange(0, 3).Draw(t, "transactions") },
 		"admit": a.admit, "admit too": a.admit, "pick": a.pick, "pick too": a.pick, "end": end, "end too": end,
 		"cancel": func(t *rapid.T) { some(t, a.which(every), func(id string) { a.cancelled[id] = true; a.cancel(id) }) },
 		"close": func(t *rapid.T) {
 			some(t, a.which(func(_ string, m queue.Meta) bool { return m.Scope }), func(id string) { a.closed[id] = true; a.close(id) })
 		},
-		"pass":     func(t *rapid.T) { a.pass(seconds(1, 10).Draw(t, "time")) },
+		"pass":     func(t *rapid.T) { a.goOn(seconds(1, 10).Draw(t, "time")) },
+		"long":     func(t *rapid.T) { a.goOn(seconds(60, 100).Draw(t, "time")) },
 		"takeover": func(*rapid.T) { a.takeover() },
 		"hand over": func(*rapid.T) { // a drain broke attempts off
 			for _, e := range a.machine.Broken() {
@@ -339,6 +344,20 @@ func (a *anything) putBack(id string) {
 	a.add(id, func(e *queue.Entry) { e.Meta, e.Generation = m, a.owners[id] })
 }
 
+// goOn has time pass.
+func (a *anything) goOn(d time.Duration) {
+	for id, m := range a.metas {
+		// What was begun on Slurm goes on whoever leads.
+		if _, runs := a.running[id]; !runs && (m.Backend == "" || a.tries[id] == 0) {
+			continue
+		}
+		for at := id; at != ""; at = a.metas[at].Parent {
+			a.ran[at] += d
+		}
+	}
+	a.pass(d)
+}
+
 // comeToAnEnd lets everything run to its end, and nothing happen any more.
 func (a *anything) comeToAnEnd() {
 	if a.dies {
@@ -355,7 +374,7 @@ func (a *anything) comeToAnEnd() {
 		for _, id := range slices.Sorted(maps.Keys(a.running)) {
 			a.succeed(id)
 		}
-		a.pass(time.Second)
+		a.goOn(time.Second)
 	}
 	a.t.Fatalf("%v never end", a.which(every))
 }

@@ -96,9 +96,13 @@ func (t *task) state() queue.State {
 }
 
 func (t *task) standing() *queue.Standing {
+	var spentAt time.Time
+	if t.spent > 0 {
+		spentAt = t.since.UTC()
+	}
 	s := &queue.Standing{
 		State: t.state(), Attempts: t.entry.Begun, Place: t.place, StartedAt: t.startedAt, Fault: t.fault,
-		History: t.history, Children: t.counts, SpentMS: t.spent.Milliseconds(), Closed: t.closed, Own: t.own,
+		History: t.history, Children: t.counts, SpentMS: t.spent.Milliseconds(), SpentAt: spentAt, Closed: t.closed, Own: t.own,
 	}
 	if t.phase == delayed && t.entry.Begun > 0 {
 		s.RetryAt = t.notBefore

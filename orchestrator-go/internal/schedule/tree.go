@@ -148,18 +148,21 @@ func (m *Machine) Drain(now time.Time, limit int) []queue.Change {
 			Settled: append(append(t.settled, t.told...), t.entry.ID),
 		})
 		m.leave(t)
-		parents[t.parent] = struct{}{}
+		m.showBudgets(t)
+		for p := t.parent; p != nil; p = p.parent {
+			parents[p] = struct{}{}
+		}
 	}
 	for p := range parents {
 		if _, dirty := m.dirty[p]; dirty {
-			changes = append(changes, m.stand(p))
+			changes = append(changes, m.stand(now, p))
 		}
 	}
 	for t := range m.dirty {
 		if len(changes) >= 2*limit {
 			break
 		}
-		changes = append(changes, m.stand(t))
+		changes = append(changes, m.stand(now, t))
 	}
 	if len(m.settled) > 0 {
 		changes = append(changes, queue.Change{Settled: m.settled})
@@ -169,8 +172,9 @@ func (m *Machine) Drain(now time.Time, limit int) []queue.Change {
 }
 
 // stand is the change that records where a task stands.
-func (m *Machine) stand(t *task) queue.Change {
+func (m *Machine) stand(now time.Time, t *task) queue.Change {
 	delete(m.dirty, t)
+	t.settleBudget(now)
 	c := queue.Change{Task: t.entry.Task, Standing: t.standing(), Settled: t.told}
 	t.stands, t.told = true, nil
 	return c

@@ -28,6 +28,9 @@ func oneLeads(t *testing.T, open opener) {
 	}
 	first.resign()
 	second := lead(t, other)
+	if ago := time.Since(second.term.Before); !first.term.Before.IsZero() || ago < 0 || ago > patience {
+		t.Errorf("led before: %v, then %v", first.term.Before, second.term.Before)
+	}
 	if second.term.Epoch <= first.term.Epoch || second.term.Token(1) <= first.term.Token(20) {
 		t.Errorf("terms %+v, then %+v", first.term, second.term)
 	}
