@@ -138,7 +138,7 @@ def load(arguments: argparse.Namespace, progress: Progress) -> None:
 
 def fake_nodes(arguments: argparse.Namespace, progress: Progress) -> None:
     target = cluster(arguments.name)
-    fakenodes.scale(target, provider_of(target), arguments.count, progress)
+    fakenodes.scale(target, provider_of(target), arguments.count, progress, arguments.pod_ip)
 
 
 def logs(arguments: argparse.Namespace, _progress: Progress) -> None:
@@ -188,6 +188,9 @@ def parser() -> argparse.ArgumentParser:
     verb.set_defaults(run=locked(load))
     verb = verbs.add_parser("fake-nodes", parents=[named], help="set the number of KWOK's fake nodes")
     verb.add_argument("count", type=int)
+    verb.add_argument(
+        "--pod-ip", help="one address for all pods on them: that of a stand-in for what runs in pods"
+    )
     verb.set_defaults(run=locked(fake_nodes))
     verb = verbs.add_parser(
         "logs", parents=[named], help="list the logs of the cluster's programs, or print one"

@@ -16,17 +16,26 @@ from tools.images import store
 MANIFEST = Path(__file__).parent / "manifests" / "kwok.yaml"
 KWOK_IMAGE = "localhost/dspy-agent/kwok:v0.8.0"
 LABEL = "dspyagent.io/fake-node"
+# An address of its own for each pod, as KWOK makes them: nothing answers there.
+_OWN_IP = (
+    '{{ PodIPWith .spec.nodeName (or .spec.hostNetwork false) (or .metadata.uid "") (or .metadata.name "") '
+    '(or .metadata.namespace "") | Quote }}'
+)
 READY_SECONDS = 120
 
 
-def scale(cluster: Cluster, provider: Provider, count: int, progress: Progress) -> None:
+def scale(
+    cluster: Cluster, provider: Provider, count: int, progress: Progress, pod_ip: str | None = None
+) -> None:
     """Set the number of fake nodes; 0 removes KWOK too.
 
+    `pod_ip`: the address that all pods on them get, for a stand-in that answers in their place.
     The nodes carry a taint of the label's name, so that nothing lands on them by accident.
     """
     if count < 0:
         raise ToolError("The number of fake nodes cannot be negative.")
     manifest = MANIFEST.read_text().replace("{{kwok_image}}", KWOK_IMAGE)
+    manifest = manifest.replace("{{pod_ip}}", json.dumps(pod_ip) if pod_ip else _OWN_IP)
     existing = _existing(cluster)
     if count > 0:
         provider.load(cluster, _image())
