@@ -2,8 +2,8 @@
 
 Brings up a cluster of its own (see `fleet.py` for what is real and what is played) and runs the scenarios one after
 the other. Latencies are this client's: from when an object's POST is due until a watch shows it Ready or done. Loads
-are open: requests are sent when they are due, whatever became of the earlier ones. Writes are the apiserver's own count,
-creating the object included, and whatever the scheduler and the played kubelets write. Prints Markdown.
+are open: requests are sent when they are due, whatever became of the earlier ones. Writes are the apiserver's own
+count, creating the object included, and whatever the scheduler and the played kubelets write. Prints Markdown.
 """
 
 from __future__ import annotations
