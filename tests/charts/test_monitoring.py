@@ -171,3 +171,43 @@ def replaced(words: list[str], pairs: dict[str, str]) -> list[str]:
     for old, new in pairs.items():
         words = [word.replace(old, new) for word in words]
     return words
+
+
+def monitored(*settings: str) -> list[Manifest]:
+    return objects(render(*(f"--set=monitoring.{each}.enabled=true" for each in settings)))
+
+
+def test_the_service_monitor_finds_each_service_once() -> None:
+    rendered = monitored("serviceMonitor")
+    (monitor,) = [each for each in rendered if each["kind"] == "ServiceMonitor"]
+    wanted: dict[str, str] = monitor["spec"]["selector"]["matchLabels"]
+    (excluded,) = monitor["spec"]["selector"]["matchExpressions"]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    found = [
+        each["metadata"]["name"]
+        for each in rendered
+        if each["kind"] == "Service"
+        and wanted.items() <= each["metadata"]["labels"].items()
+        and each["metadata"]["labels"].get(excluded["key"]) not in excluded["values"]
+        and endpoint["port"] in {port["name"] for port in each["spec"]["ports"]}
+    ]
+    assert sorted(found) == [
+        "dspy-agent-operator", "dspy-agent-orchestrator", "dspy-agent-runners", "reddb",
+    ]  # fmt: skip
+
+
+def test_the_chart_passes_rules_and_dashboards_on_as_they_are() -> None:
+    rendered = monitored("prometheusRule", "dashboards")
+    (rule,) = [each for each in rendered if each["kind"] == "PrometheusRule"]
+    assert rule["spec"] == yaml.safe_load((FILES / "alerts.yaml").read_text())
+    found = {
+        Path(name).stem: json.loads(text)
+        for each in rendered
+        if each["kind"] == "ConfigMap"
+        for name, text in each["data"].items()
+    }
+    assert found == DASHBOARDS
+
+
+def test_nothing_needs_the_prometheus_operator_unless_asked() -> None:
+    assert not {each["kind"] for each in monitored()} & {"ServiceMonitor", "PrometheusRule", "ConfigMap"}
