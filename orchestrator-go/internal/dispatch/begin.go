@@ -102,11 +102,8 @@ func (r *reign) launch(picked []*attempt) {
 	if err == nil && !r.leads(time.Now()) {
 		err = errSlow
 	}
-	if errors.Is(err, queue.ErrFenced) {
-		r.fenced(err)
-	}
 	if err != nil {
-		r.log.Error("cannot begin attempts; trying again", "tasks", len(picked), "error", err)
+		r.missed("begin attempts", err)
 		r.change(func(m *schedule.Machine) {
 			for _, a := range picked {
 				r.giveBack(a)

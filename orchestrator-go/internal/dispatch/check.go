@@ -32,7 +32,7 @@ func (r *reign) checkSome() bool {
 	}
 	wanted, err := r.store.Wanted(r.recording, entries)
 	if err != nil && r.recording.Err() == nil {
-		r.log.Error("cannot look tasks up; trying again", "tasks", len(entries), "error", err)
+		r.missed("look tasks up", err)
 		pause(r.recording, storePause)
 	}
 	r.change(func(m *schedule.Machine) {

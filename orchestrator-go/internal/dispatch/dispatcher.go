@@ -65,6 +65,7 @@ type Dispatcher struct {
 	places  map[string]Place
 	opt     Options
 	log     *slog.Logger
+	outage  *outage
 	metrics *Metrics
 
 	mu    sync.Mutex
@@ -73,7 +74,8 @@ type Dispatcher struct {
 
 // New returns a dispatcher that is idle until Run. Places are named by what tasks call their backend.
 func New(store Store, places map[string]Place, opt Options, log *slog.Logger, metrics *Metrics) *Dispatcher {
-	return &Dispatcher{store: store, places: places, opt: opt, log: log.With("component", "dispatch"), metrics: metrics}
+	log = log.With("component", "dispatch")
+	return &Dispatcher{store: store, places: places, opt: opt, log: log, outage: &outage{log: log}, metrics: metrics}
 }
 
 // Run leads whenever no other process does, until ctx ends. It then drains: attempts that run have
@@ -84,11 +86,14 @@ func (d *Dispatcher) Run(ctx context.Context) {
 		sent := time.Now()
 		term, err := d.store.Lead(ctx, queue.Term{})
 		if err == nil {
+			d.outage.answered()
 			d.lead(ctx, term, sent)
 			continue
 		}
-		if !errors.Is(err, queue.ErrFenced) && ctx.Err() == nil {
-			d.log.Error("cannot ask for the lead; trying again", "error", err)
+		if errors.Is(err, queue.ErrFenced) {
+			d.outage.answered()
+		} else if ctx.Err() == nil {
+			d.outage.failed("ask for the lead", err)
 		}
 		pause(ctx, d.opt.Lease/8)
 	}

@@ -48,7 +48,7 @@ func (r *reign) readAll() (count int, all bool) {
 		count += len(entries)
 		switch {
 		case err != nil && len(entries) == 0:
-			r.log.Error("cannot read the log", "error", err)
+			r.missed("read the log", err)
 			pause(r.taking, storePause)
 			r.adoptAll() // what the store gave us unheard is not given again
 		case len(entries) < readLimit:
@@ -63,10 +63,11 @@ func (r *reign) read() {
 	if r.taking.Err() != nil {
 		return // they stay the store's to hand out
 	}
-	if err != nil {
-		r.log.Error("cannot read the log, or something in it", "entries", len(entries), "error", err)
+	if err != nil && len(entries) > 0 {
+		r.log.Error("cannot read something in the log", "entries", len(entries), "error", err)
 	}
 	if err != nil && len(entries) == 0 {
+		r.missed("read the log", err)
 		pause(r.taking, storePause)
 		r.adoptAll() // what the store gave us unheard is not given again
 		return
@@ -87,10 +88,11 @@ func (r *reign) adoptAll() (count int, all bool) {
 		if r.taking.Err() != nil {
 			return count, false
 		}
-		if err != nil {
-			r.log.Error("cannot take tasks over, or something in them", "tasks", len(entries), "error", err)
+		if err != nil && len(entries) > 0 {
+			r.log.Error("cannot read something in tasks that are taken over", "tasks", len(entries), "error", err)
 		}
 		if err != nil && len(entries) == 0 {
+			r.missed("take tasks over", err)
 			pause(r.taking, storePause)
 			continue
 		}
@@ -106,10 +108,11 @@ func (r *reign) adoptAll() (count int, all bool) {
 func (r *reign) adoptStrays() {
 	for {
 		entries, _, err := r.store.Adopt(r.taking, "", false)
-		if err != nil && r.taking.Err() == nil {
-			r.log.Error("cannot look for stray tasks, or something in them", "tasks", len(entries), "error", err)
+		if err != nil && len(entries) > 0 {
+			r.log.Error("cannot read something in stray tasks", "tasks", len(entries), "error", err)
 		}
 		if err != nil && len(entries) == 0 {
+			r.missed("look for stray tasks", err)
 			r.adoptAll() // some may be ours by now, unheard
 			return
 		}

@@ -90,7 +90,7 @@ func (r *reign) insist(changes []queue.Change) bool {
 			r.log.Error("gave up recording; the tasks run again", "tasks", len(changes), "error", err)
 			return false
 		}
-		r.log.Error("cannot record what became of tasks; trying again", "tasks", len(changes), "error", err)
+		r.missed("record what became of tasks", err)
 		pause(context.WithoutCancel(r.ruling), storePause)
 	}
 }

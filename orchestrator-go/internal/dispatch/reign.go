@@ -157,11 +157,10 @@ func (r *reign) keep() {
 		cancel()
 		switch {
 		case err == nil:
+			r.outage.answered()
 			r.kept(sent)
-		case errors.Is(err, queue.ErrFenced):
-			r.fenced(err)
-		case r.ruling.Err() == nil:
-			r.log.Error("cannot renew the lease; trying again", "error", err)
+		default:
+			r.missed("renew the lease", err)
 		}
 	}
 }
@@ -175,6 +174,15 @@ func (r *reign) kept(sent time.Time) {
 // leads says whether no other process can lead yet.
 func (r *reign) leads(now time.Time) bool {
 	return r.ruling.Err() == nil && now.UnixNano() < r.keptUntil.Load()
+}
+
+// missed notes that the store did not do what it was asked: it is away, or another process leads.
+func (r *reign) missed(what string, err error) {
+	if errors.Is(err, queue.ErrFenced) {
+		r.fenced(err)
+	} else if r.ruling.Err() == nil && !errors.Is(err, context.Canceled) {
+		r.outage.failed(what, err)
+	}
 }
 
 // fenced ends the reign: another process leads.

@@ -33,7 +33,8 @@ type world struct {
 	now  int                                                                      // attempts that run
 	most int                                                                      // that ran at once
 
-	reaped []string // tasks of which what was left ended
+	log    io.Writer // of all processes
+	reaped []string  // tasks of which what was left ended
 }
 
 // reporter is what a world needs of a test.
@@ -61,7 +62,7 @@ func simulate(t *testing.T, test func(*testing.T, *world)) {
 func newWorld(t reporter) *world {
 	opt, seen := Defaults(), &history.History{}
 	return &world{
-		t: t, store: newFakeStore(opt.Lease, seen), seen: seen, opt: opt,
+		t: t, store: newFakeStore(opt.Lease, seen), seen: seen, opt: opt, log: io.Discard,
 		play: map[string]func(context.Context, backend.Attempt) (*queue.Result, error){}, runs: map[string]int{},
 	}
 }
@@ -83,7 +84,7 @@ func (w *world) startLate(name string, mishap func(context.Context, string) (bef
 	p.dispatcher = New(p.client, map[string]Place{
 		queue.RunnerBackend: {Backend: fakeBackend{w, p.client}, Limit: fixed},
 		queue.SlurmBackend:  {Backend: fakeBackend{w, p.client}, Limit: fixed, Resumes: true},
-	}, w.opt, slog.New(slog.NewTextHandler(io.Discard, nil)), NewMetrics(prometheus.NewRegistry()))
+	}, w.opt, slog.New(slog.NewTextHandler(w.log, nil)), NewMetrics(prometheus.NewRegistry()))
 	ctx, end := context.WithCancel(w.t.Context())
 	p.end = end
 	go func() {
