@@ -37,6 +37,7 @@ type fakeStore struct {
 type fakeEntry struct {
 	queue.Entry
 	owner string
+	moved bool // it was appended again
 }
 
 var errAway = errors.New("the store does not answer")
@@ -260,7 +261,11 @@ func (c *client) Next(ctx context.Context, limit int, block time.Duration) (entr
 				e.owner = c.name
 				c.pending[e.ID] = e
 				c.read++
-				entries = append(entries, e.Entry)
+				got := e.Entry
+				if s, found := c.stands[e.Task]; found && e.moved {
+					got.Standing = &s
+				}
+				entries = append(entries, got)
 			}
 			return nil
 		})
@@ -392,7 +397,10 @@ func (c *client) apply(change queue.Change) {
 	}
 	if change.Move != nil {
 		delete(c.pending, change.Move.ID)
-		c.append(*change.Move)
+		moved := *change.Move
+		moved.Standing = nil
+		c.append(moved)
+		c.log[len(c.log)-1].moved = true
 		c.moves++
 	}
 }

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -24,6 +25,37 @@ func TestAllThatIsOldIsMovedAtOnce(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		w.stop(p)
+		w.finish()
+	})
+}
+
+// It was read without where its task stands, so that the counts of a scope began anew.
+func TestWhereATaskStandsIsKnownWhenItsLeaderDiesOfMovingIt(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		w.opt.KeepInLog = time.Minute
+		a := w.start("a", func(_ context.Context, op string) (before, after error) {
+			if op == "next" && w.store.moved() > 0 {
+				return errAway, nil
+			}
+			return nil, nil
+		})
+		w.store.enqueue("scope", queue.Spec{Scope: true})
+		w.store.enqueue("child", queue.Spec{Parent: "scope"})
+		for w.store.moved() == 0 {
+			time.Sleep(100 * time.Millisecond)
+		}
+		a.pause()
+		b := w.start("b", nil)
+		time.Sleep(5 * time.Second)
+		w.store.request(queue.OpClose, "scope")
+		time.Sleep(time.Second)
+		w.expect("scope", queue.Succeeded, "")
+		if out, _ := w.store.end("scope"); out.Children != (queue.Children{Succeeded: 1}) {
+			t.Errorf("its children: %+v", out.Children)
+		}
+		a.resume()
+		w.stop(a)
+		w.stop(b)
 		w.finish()
 	})
 }

@@ -37,7 +37,9 @@ func (r *reign) recordLoop() {
 		select {
 		case <-r.record:
 		case <-move.C:
-			r.move()
+			if r.taking.Err() == nil {
+				r.move()
+			}
 		case <-r.recording.Done():
 			for r.recordSome() {
 			}
@@ -102,8 +104,8 @@ func (r *reign) move() {
 		r.mu.Lock()
 		changes := r.machine.Move(before, maxRecord)
 		r.mu.Unlock()
-		if len(changes) == 0 || !r.insist(changes) || r.recording.Err() != nil {
-			return
+		if len(changes) == 0 || !r.insist(changes) || r.taking.Err() != nil {
+			return // after the halt nobody reads what is appended, and takes back its attempt at the end
 		}
 		r.recordSome()
 	}

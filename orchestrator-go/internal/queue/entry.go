@@ -30,7 +30,8 @@ type Entry struct {
 	Bytes      int       // of the task's record
 	Standing   *Standing // of a task that an earlier leader has begun
 
-	base int // of Begun: attempts that the entry's delivery count does not hold
+	base  int  // of Begun: attempts that the entry's delivery count does not hold
+	moved bool // it was appended again: its task may have a standing
 }
 
 // Meta is what scheduling needs to know of a task, without its command.
@@ -78,6 +79,9 @@ func metaOf(s Spec) Meta {
 func (e Entry) fields() ([]string, error) {
 	meta, err := encode(e.Meta)
 	fields := []string{"id", e.Task, "generation", e.Generation, "bytes", strconv.Itoa(e.Bytes), "meta", meta}
+	if e.moved {
+		fields = append(fields, "moved", "1")
+	}
 	if e.Begun > 0 {
 		fields = append(fields, "begun", strconv.Itoa(e.Begun))
 	}
@@ -101,6 +105,7 @@ func parseEntry(m redis.XMessage, deliveries int) (Entry, error) {
 			return e, fmt.Errorf("entry %s of the log is not of this version: %w", m.ID, err)
 		}
 	}
+	e.moved = text("moved") != ""
 	if begun := text("begun"); begun != "" {
 		n, err := strconv.Atoi(begun)
 		if err != nil {

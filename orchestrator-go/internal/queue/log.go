@@ -34,7 +34,30 @@ func (q *Redis) Next(ctx context.Context, limit int, block time.Duration) ([]Ent
 			entries, faults = append(entries, e), append(faults, err)
 		}
 	}
+	if err := q.standMoved(ctx, entries); err != nil {
+		return nil, err // Adopt has them
+	}
 	return entries, errors.Join(faults...)
+}
+
+// standMoved tells entries that were appended again where their tasks stand: it is another leader's that reads them first
+// where the one that appended them has died of it.
+func (q *Redis) standMoved(ctx context.Context, entries []Entry) error {
+	var at []int
+	var moved []Entry
+	for i, e := range entries {
+		if e.moved {
+			at, moved = append(at, i), append(moved, e)
+		}
+	}
+	stood, err := q.standings(ctx, moved)
+	if err == nil {
+		err = stand(moved, stood)
+	}
+	for i, e := range moved {
+		entries[at[i]] = e
+	}
+	return err
 }
 
 // Adopt takes over a page of what has not ended, oldest first, with where it stands; cursor is empty for the first page,

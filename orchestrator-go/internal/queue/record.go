@@ -149,7 +149,9 @@ func (q *Redis) write(ctx context.Context, p redis.Pipeliner, w write) error {
 		p.Set(ctx, q.runKey(w.Task), w.value, 0)
 	}
 	if w.Move != nil {
-		fields, err := w.Move.fields()
+		moved := *w.Move
+		moved.moved = true
+		fields, err := moved.fields()
 		if err != nil {
 			return err
 		}

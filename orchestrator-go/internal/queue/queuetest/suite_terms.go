@@ -226,8 +226,12 @@ func moves(t *testing.T, open opener) {
 	old := l.one()
 	l.begin(old)
 	old.Begun++
+	l.record(queue.Change{Task: old.Task, Standing: &queue.Standing{State: queue.Running, Attempts: 1}})
 	l.record(queue.Change{Task: old.Task, Move: &old})
 	moved := l.one()
+	if moved.Standing == nil || moved.Standing.Attempts != 1 {
+		t.Errorf("moved without where it stands: %+v", moved)
+	}
 	if moved.ID == old.ID || moved.Task != ids[0] || moved.Begun != 1 || moved.Generation != old.Generation {
 		t.Fatalf("moved to %+v", moved)
 	}
