@@ -61,7 +61,7 @@ fmt: setup ## format all code
 	cargo fmt
 
 .PHONY: generate
-generate: setup build ## write again what is derived: chart CRDs, exported contracts
+generate: setup build ## write again what is derived: chart CRDs, dashboards, the Kustomize base, exported contracts
 	.venv/bin/python -m tools.charts.sync
 	.venv/bin/python -m tools.contracts
 

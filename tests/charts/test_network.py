@@ -75,6 +75,8 @@ def test_by_default(target: str, port: int, allowed: set[str]) -> None:
         ("runners", 8080, {"orchestrator", "prometheus"}),
         ("session", 9000, {"operator"}),
         ("session", 8080, set()),
+        # DNS, wherever it is.
+        ("stranger", 53, ANYBODY - {"stranger"} | {"runners"}),
         ("stranger", 80, ANYBODY - {"session", "stranger"} | {"runners"}),
     ],
 )
