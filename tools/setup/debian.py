@@ -15,8 +15,8 @@ IMAGES = ("buildah", "ca-certificates", "debootstrap")
 BUILDS = ("gcc", "git", "libc6-dev", "musl-tools", "openssh-client", "python3-venv")
 # What RedDB's tests compare it with; the Slurm that the orchestrator's tests start, with its accounts of jobs;
 # promtool, and the Lua of Argo CD, for what the charts come with.
-CHECKS = ("redis-server", "slurm-wlm", "slurmrestd", "slurmdbd", "mariadb-server-core", "mariadb-client-core",
-          "prometheus", "lua5.1")  # fmt: skip
+CHECKS = ("redis-server", "slurm-wlm", "slurm-wlm-jwt-plugin", "slurmrestd", "slurmdbd", "mariadb-server-core",
+          "mariadb-client-core", "prometheus", "lua5.1")  # fmt: skip
 BENCHMARKS = ("redis-server", "redis-tools")
 
 # By which program a package is recognised that did not come from dpkg. Unless it is named here, by its own name;
@@ -35,6 +35,7 @@ PROGRAMS = {
     "mariadb-server-core": "mariadbd",
     "redis-tools": "redis-cli",
     "slurm-wlm": "slurmctld",
+    "slurm-wlm-jwt-plugin": None,
     "util-linux": "unshare",
 }
 

@@ -26,7 +26,7 @@ func (c *Cluster) startAccounts() error {
 	if err := os.WriteFile(filepath.Join(c.Dir, "slurmdbd.conf"), []byte(text), 0o600); err != nil {
 		return err
 	}
-	if c.dbd, err = c.spawn("slurmdbd", nil, "-D"); err != nil {
+	if c.dbd, err = c.spawn("slurmdbd", nil, nil, "-D"); err != nil {
 		return err
 	}
 	if err := c.until("slurmdbd listens", func() bool { return listens(c.ports[2]) }); err != nil {
@@ -55,7 +55,7 @@ func (c *Cluster) startDatabase(username string) error {
 		return err
 	}
 	// It is thrown away: nothing of it has to survive a power cut.
-	c.database, err = c.spawn("mariadbd", nil, "--no-defaults", "--datadir="+data, "--user="+username, "--socket="+filepath.Join(c.Dir, "mariadb.sock"),
+	c.database, err = c.spawn("mariadbd", nil, nil, "--no-defaults", "--datadir="+data, "--user="+username, "--socket="+filepath.Join(c.Dir, "mariadb.sock"),
 		"--bind-address=127.0.0.1", "--port="+strconv.Itoa(c.ports[3]), "--init-file="+init, "--innodb-flush-log-at-trx-commit=0",
 		"--innodb-buffer-pool-size=32M", "--skip-name-resolve", "--pid-file="+filepath.Join(c.Dir, "mariadb.pid"))
 	if err != nil {

@@ -5,6 +5,7 @@ package slurmtest
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"os"
@@ -36,6 +37,7 @@ type Cluster struct {
 
 	ports      [4]int // of slurmctld, slurmd, slurmdbd, MariaDB
 	accounts   bool
+	tokens     bool
 	database   *daemon
 	dbd        *daemon
 	controller *daemon
@@ -68,13 +70,28 @@ func StartWithAccounts(t testing.TB) *Cluster {
 	return start(t, NewWithAccounts)
 }
 
+// StartWithTokens starts one that takes JSON Web Tokens.
+func StartWithTokens(t testing.TB) *Cluster {
+	t.Helper()
+	if plugins, _ := filepath.Glob("/usr/lib*/*/slurm*/auth_jwt.so"); plugins == nil {
+		missing(t, "slurm-wlm-jwt-plugin")
+	}
+	return start(t, func() (*Cluster, error) { return bring(&Cluster{tokens: true}) })
+}
+
+func missing(t testing.TB, what ...string) {
+	t.Helper()
+	text := fmt.Sprintf("not installed: %s (`make setup` does it)", strings.Join(what, ", "))
+	if os.Getenv("CI") != "" {
+		t.Fatal(text)
+	}
+	t.Skip(text)
+}
+
 func start(t testing.TB, make func() (*Cluster, error)) *Cluster {
 	t.Helper()
-	if missing := Missing(); missing != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("not installed: %s (`make setup` does it)", strings.Join(missing, ", "))
-		}
-		t.Skipf("not installed: %s (`make setup` does it)", strings.Join(missing, ", "))
+	if programs := Missing(); programs != nil {
+		missing(t, programs...)
 	}
 	c, err := make()
 	if err != nil {
@@ -90,17 +107,17 @@ func start(t testing.TB, make func() (*Cluster, error)) *Cluster {
 }
 
 // New starts a Slurm; Stop has to be called.
-func New() (*Cluster, error) { return bring(false) }
+func New() (*Cluster, error) { return bring(&Cluster{}) }
 
 // NewWithAccounts starts a Slurm with slurmdbd; Stop has to be called.
-func NewWithAccounts() (*Cluster, error) { return bring(true) }
+func NewWithAccounts() (*Cluster, error) { return bring(&Cluster{accounts: true}) }
 
-func bring(accounts bool) (_ *Cluster, err error) {
+func bring(c *Cluster) (_ *Cluster, err error) {
 	dir, err := os.MkdirTemp("", "slurmtest-")
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Dir: dir, Conf: filepath.Join(dir, "slurm.conf"), Spool: filepath.Join(dir, "shared"), accounts: accounts}
+	c.Dir, c.Conf, c.Spool = dir, filepath.Join(dir, "slurm.conf"), filepath.Join(dir, "shared")
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%w\n%s", err, c.Logs())
@@ -110,7 +127,7 @@ func bring(accounts bool) (_ *Cluster, err error) {
 	if err := c.configure(); err != nil {
 		return nil, err
 	}
-	if accounts {
+	if c.accounts {
 		if err := c.startAccounts(); err != nil {
 			return nil, err
 		}
@@ -155,6 +172,13 @@ func (c *Cluster) configure() error {
 	if c.accounts {
 		accounting = fmt.Sprintf(accountingConfiguration, c.ports[2])
 	}
+	if c.tokens {
+		key := filepath.Join(c.Dir, "state", "jwt.key")
+		if err := os.WriteFile(key, []byte(rand.Text()+rand.Text()), 0o600); err != nil {
+			return err
+		}
+		accounting += "\nAuthAltTypes=auth/jwt\nAuthAltParameters=jwt_key=" + key
+	}
 	text := fmt.Sprintf(configuration, c.Node, c.ports[0], c.ports[1], me.Username, c.Dir, CPUs, accounting)
 	return os.WriteFile(c.Conf, []byte(text), 0o644)
 }
@@ -174,7 +198,7 @@ func freePorts() (ports [4]int, err error) {
 
 // StartController starts slurmctld; with more arguments, such as -c, with those.
 func (c *Cluster) StartController(more ...string) (err error) {
-	if c.controller, err = c.spawn("slurmctld", nil, append([]string{"-D", "-f", c.Conf}, more...)...); err != nil {
+	if c.controller, err = c.spawn("slurmctld", nil, nil, append([]string{"-D", "-f", c.Conf}, more...)...); err != nil {
 		return err
 	}
 	return c.until("slurmctld answers", func() bool {
@@ -191,7 +215,7 @@ func (c *Cluster) StopController() { c.controller.stop() }
 
 // StartNode starts slurmd.
 func (c *Cluster) StartNode() (err error) {
-	c.slurmd, err = c.spawn("slurmd", nil, "-D", "-N", c.Node, "-f", c.Conf)
+	c.slurmd, err = c.spawn("slurmd", nil, nil, "-D", "-N", c.Node, "-f", c.Conf)
 	return err
 }
 
@@ -205,28 +229,15 @@ func (c *Cluster) KillNode() {
 
 // REST starts slurmrestd and returns its address. Its jobs belong to whoever is returned.
 func (c *Cluster) REST() (url, username string, err error) {
-	me, err := user.Current()
+	as, username, err := c.restUser()
 	if err != nil {
 		return "", "", err
-	}
-	var as *syscall.Credential
-	if username = me.Username; os.Geteuid() == 0 {
-		nobody, err := user.Lookup(Nobody)
-		if err != nil {
-			return "", "", err
-		}
-		uid, _ := strconv.Atoi(nobody.Uid)
-		gid, _ := strconv.Atoi(nobody.Gid)
-		as, username = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, Nobody
-		if err := os.Chown(filepath.Join(c.Dir, "rest"), uid, gid); err != nil {
-			return "", "", err
-		}
 	}
 	socket, plugins := filepath.Join(c.Dir, "rest", "s"), "openapi/v0.0.38"
 	if c.accounts {
 		plugins += ",openapi/dbv0.0.38"
 	}
-	c.restd, err = c.spawn("slurmrestd", as, "-f", c.Conf, "-a", "rest_auth/local", "-s", plugins, "unix:"+socket)
+	c.restd, err = c.spawn("slurmrestd", as, nil, "-f", c.Conf, "-a", "rest_auth/local", "-s", plugins, "unix:"+socket)
 	if err != nil {
 		return "", "", err
 	}
@@ -234,6 +245,45 @@ func (c *Cluster) REST() (url, username string, err error) {
 		conn, err := net.Dial("unix", socket)
 		return err == nil && conn.Close() == nil
 	})
+}
+
+// RESTWithTokens starts a slurmrestd that asks for tokens, and returns its address. It runs as a user of its own; its
+// jobs are whose tokens are sent.
+func (c *Cluster) RESTWithTokens() (url string, err error) {
+	as, _, err := c.restUser()
+	if err != nil {
+		return "", err
+	}
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(c.ports[2])) // slurmdbd's, which is not there
+	c.restd, err = c.spawn("slurmrestd", as, []string{"SLURM_JWT=daemon"}, "-f", c.Conf, "-a", "rest_auth/jwt", "-s", "openapi/v0.0.38", address)
+	if err != nil {
+		return "", err
+	}
+	return "http://" + address, c.until("slurmrestd listens", func() bool { return listens(c.ports[2]) })
+}
+
+// Token is a JSON Web Token of a user's, as scontrol prints it.
+func (c *Cluster) Token(username string, lifespan time.Duration) (string, error) {
+	return c.Command("scontrol", "token", "username="+username, "lifespan="+strconv.Itoa(int(lifespan.Seconds())))
+}
+
+// restUser is whom slurmrestd runs as; nil for ourselves.
+func (c *Cluster) restUser() (as *syscall.Credential, username string, err error) {
+	if os.Geteuid() != 0 {
+		me, err := user.Current()
+		if err != nil {
+			return nil, "", err
+		}
+		return nil, me.Username, nil
+	}
+	nobody, err := user.Lookup(Nobody)
+	if err != nil {
+		return nil, "", err
+	}
+	uid, _ := strconv.Atoi(nobody.Uid)
+	gid, _ := strconv.Atoi(nobody.Gid)
+	as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return as, Nobody, os.Chown(filepath.Join(c.Dir, "rest"), uid, gid)
 }
 
 // Command runs one of Slurm's commands and returns what it printed.

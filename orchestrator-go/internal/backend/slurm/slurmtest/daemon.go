@@ -15,7 +15,7 @@ type daemon struct {
 	over chan struct{}
 }
 
-func (c *Cluster) spawn(name string, as *syscall.Credential, args ...string) (*daemon, error) {
+func (c *Cluster) spawn(name string, as *syscall.Credential, env []string, args ...string) (*daemon, error) {
 	path, err := find(name)
 	if err != nil {
 		return nil, err
@@ -26,7 +26,7 @@ func (c *Cluster) spawn(name string, as *syscall.Credential, args ...string) (*d
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.Dir, log, log
-	cmd.Env = []string{"PATH=" + searched, "SLURM_CONF=" + c.Conf, "LC_ALL=C"}
+	cmd.Env = append(env, "PATH="+searched, "SLURM_CONF="+c.Conf, "LC_ALL=C")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true}
 	err = cmd.Start()
 	_ = log.Close() // the process has its own
