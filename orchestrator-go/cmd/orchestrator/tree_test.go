@@ -18,9 +18,9 @@ func TestAScopeOutlastsItsOrchestrator(t *testing.T) {
 	onEachStore(t, func(t *testing.T, store *queuetest.Server) {
 		p := start(t, store, fakerunner.Start(t, 4).URL)
 		scope := p.submit(t, `{"scope":true}`)
-		done := p.submit(t, child(scope, `"argv":["/bin/false"]`))
-		p.await(t, done, "Failed")
-		later := p.submit(t, child(scope, `"noop":true,"delay_ms":700`))
+		done := p.submit(t, child(scope, `"argv":["/bin/true"]`))
+		p.await(t, done, "Succeeded")
+		later := p.submit(t, child(scope, `"noop":true,"delay_ms":3600000`))
 		p.call(t, "POST", "/v1/tasks/"+scope+"/close", "", http.StatusOK, nil)
 		p.kill(t)
 		p.launch(t)
@@ -28,6 +28,7 @@ func TestAScopeOutlastsItsOrchestrator(t *testing.T) {
 			t.Errorf("the scope is %s before its children have ended", task.State)
 		}
 		p.call(t, "POST", "/v1/tasks", child(scope, `"noop":true`), http.StatusConflict, nil)
+		p.call(t, "POST", "/v1/tasks/"+later+"/cancel", "", http.StatusOK, nil)
 		task := p.await(t, scope, "Succeeded")
 		if task.Children == nil || task.Children.Succeeded != 1 || task.Children.Failed != 1 || task.Children.Open != 0 {
 			t.Errorf("its children: %+v", task.Children)
@@ -71,9 +72,8 @@ func TestCancellingAParentEndsItsChildrenFirst(t *testing.T) {
 func TestDeadlinesAndBudgetsEndWhatRuns(t *testing.T) {
 	onEachStore(t, func(t *testing.T, store *queuetest.Server) {
 		p := start(t, store, fakerunner.Start(t, 4).URL)
-		for limit, code := range map[string]string{`"deadline_ms":300`: "DeadlineExceeded", `"budget_ms":300`: "BudgetExceeded"} {
-			scope := p.submit(t, `{"scope":true,`+limit+`}`)
-			inner := p.submit(t, child(scope, `"argv":["/bin/sleep","3600"]`))
+		for limit, code := range map[string]string{"deadline_ms": "DeadlineExceeded", "budget_ms": "BudgetExceeded"} {
+			inner, scope := p.submitLimited(t, limit)
 			for _, id := range []string{inner, scope} {
 				if task := p.await(t, id, "Failed"); task.Error == nil || task.Error.Code != code {
 					t.Errorf("%s: ended as %+v", limit, task.Error)
@@ -81,6 +81,26 @@ func TestDeadlinesAndBudgetsEndWhatRuns(t *testing.T) {
 			}
 		}
 	})
+}
+
+// submitLimited submits a child that would run for an hour, and its scope with some limit: a short one, unless the scope
+// ends before it has the child.
+func (p *process) submitLimited(t *testing.T, limit string) (inner, scope string) {
+	for ms := 300; ; ms *= 2 {
+		scope = p.submit(t, fmt.Sprintf(`{"scope":true,%q:%d}`, limit, ms))
+		inner, status := p.trySubmit(t, child(scope, `"argv":["/bin/sleep","3600"]`))
+		if status == http.StatusConflict {
+			continue
+		}
+		var state string
+		queuetest.Eventually(t, patience, "the child has begun, or ended", func() bool {
+			state = string(p.get(t, inner).State)
+			return state != "Queued"
+		})
+		if state != "Cancelled" { // with its scope
+			return inner, scope
+		}
+	}
 }
 
 // TestOrder has one place to run, so that the order is that of the runner's requests.
