@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"dspyagent.io/orchestrator/internal/backend/runner/fakerunner"
 	"dspyagent.io/orchestrator/internal/backend/slurm/slurmtest"
+	"dspyagent.io/orchestrator/internal/queue"
 	"dspyagent.io/orchestrator/internal/queue/queuetest"
 )
 
@@ -85,5 +87,34 @@ func TestALeaderThatWasReplacedLeavesJobsAlone(t *testing.T) {
 	done := second.await(t, id, "Succeeded")
 	if done.Attempts != 1 || done.Place != running.Place {
 		t.Errorf("ended as %+v; it ran at %s", done, running.Place)
+	}
+}
+
+// Its leader died before the request came, and the next one has never seen the job.
+func TestWhatIsCancelledWhileNobodyLeadsIsEndedInSlurm(t *testing.T) {
+	cluster, spool, flags := slurm(t)
+	store := queuetest.StartRedDB(t)
+	p := start(t, store, fakerunner.Start(t, 4).URL, flags...)
+	id := p.submit(t, gated(filepath.Join(spool, "gate")))
+	p.await(t, id, "Running")
+	p.kill(t)
+	db := store.Client()
+	q, err := queue.NewRedis(db, queue.Options{Prefix: "orchestrator/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, err := q.Cancel(t.Context(), id)
+	q.Close()
+	if err := errors.Join(err, db.Close()); err != nil || task.State != queue.Running {
+		t.Fatalf("%s, %v", task.State, err)
+	}
+	p.launch(t)
+	p.await(t, id, "Cancelled")
+	queuetest.Eventually(t, patience, "the job is gone", func() bool {
+		out, err := cluster.Command("squeue", "--noheader", "--states=RUNNING,PENDING,COMPLETING")
+		return err == nil && strings.TrimSpace(out) == ""
+	})
+	if _, err := os.Lstat(filepath.Join(spool, id, "taken")); err != nil {
+		t.Errorf("its folder is not marked: %v", err)
 	}
 }
