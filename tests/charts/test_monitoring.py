@@ -17,6 +17,7 @@ import yaml
 from tests.charts.apiserver import Apiserver
 from tests.charts.exposed import NO_WORKSPACE, Labels, Services, services, shown
 from tests.charts.manifests import CHARTS, Manifest, objects, pods, render
+from tests.charts.prometheus import scraping
 from tests.operator.process import OperatorProcess
 
 FOLDER = Path(__file__).resolve().parent
@@ -148,7 +149,22 @@ def test_every_metric_is_shown_with_its_labels(
     assert set(re.findall(r"\w+", grouped)) <= labels, where
 
 
-def test_the_pods_of_helm_test_do_their_work(at_work: Services, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("exposed")
+def test_no_panel_of_a_service_at_work_is_empty(at_work: Services, tmp_path: Path) -> None:
+    """The queries as Grafana sends them, to a Prometheus that scrapes the services; the operator's need a cluster."""
+    targets = {"reddb-0": at_work.reddb, "runner-0": at_work.runner, "orchestrator-0": at_work.orchestrator}
+    chosen = {"$namespace": ".*", "$__rate_interval": "1m"}
+    with scraping(tmp_path, targets) as prometheus:
+        empty = [
+            where
+            for where, expression in expressions().items()
+            if where.startswith(("orchestrator, ", "reddb, ", "runners, "))
+            and not prometheus.query(replaced([expression], chosen)[0])
+        ]
+    assert empty == []
+
+
+def test_the_targetsof_helm_test_do_their_work(at_work: Services, tmp_path: Path) -> None:
     """Their very command lines, with the addresses and the token that these services have here."""
     (tmp_path / "token").write_text("orchestrator-test-token")
     here = {
