@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import enum
 import json
 import sys
 from collections.abc import Iterator
@@ -18,21 +19,43 @@ PATCH_PREFIX = "reddb://blobs/sha256/"
 CHECKS = {"check_before": "The check before any change", "check_after": "The check after the change"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+class Part(enum.Enum):
+    """What is shown of a session."""
+
+    STORY = enum.auto()
+    EVENTS = enum.auto()
+    DIFF = enum.auto()
+    JSON = enum.auto()
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, whole: bool = True) -> None:
+    """`whole`: the verb shows the whole story, unless it is asked for a part."""
     parser.add_argument("name", help="name of the AgentSession")
-    parser.add_argument("-n", "--namespace", default="default")
+    parser.add_argument("-n", "--namespace", help="default: that of kubectl's context")
     parser.add_argument("--release-namespace", default="dspy-agent", help="where the chart is installed")
     parser.add_argument("--reddb-service", default="reddb", help="Service of RedDB in that namespace")
     parser.add_argument("--reddb-secret", default="reddb-token", help="Secret with its token, key `token`")
     parser.add_argument("--kubeconfig", help="default: kubectl's own")
+    if not whole:
+        return
     only = parser.add_mutually_exclusive_group()
-    only.add_argument("--events", action="store_true", help="the events alone")
-    only.add_argument("--diff", action="store_true", help="the diff alone")
-    only.add_argument("--json", action="store_true", help="events and diff as JSON")
+    for part, help_text in (
+        (Part.EVENTS, "the events alone"),
+        (Part.DIFF, "the diff alone"),
+        (Part.JSON, "events and diff as JSON"),
+    ):
+        flag = f"--{part.name.lower()}"
+        only.add_argument(flag, dest="part", action="store_const", const=part, help=help_text)
+    parser.set_defaults(part=Part.STORY)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """0; the session's own outcome does not matter here. Raises UsageError."""
+    return show(arguments, arguments.part)
+
+
+def show(arguments: argparse.Namespace, part: Part) -> int:
+    """Prints that part. Raises UsageError."""
     kubectl = Kubectl(arguments.kubeconfig)
     session = kubectl.get("agentsessions.dspyagent.io", arguments.name, arguments.namespace)
     token = kubectl.secret(arguments.reddb_secret, "token", arguments.release_namespace)
@@ -42,12 +65,14 @@ def main(arguments: argparse.Namespace) -> int:
     ):
         events = list(_events(reddb, session["metadata"]))
         patch = _patch(reddb, session, events)
-    if arguments.json:
+    if part is Part.JSON:
         print(json.dumps({"events": [json.loads(event.to_json()) for event in events], "patch": patch}))
-    elif arguments.diff:
+    elif part is Part.DIFF:
         print(patch or "The session changed nothing.")
+    elif part is Part.EVENTS:
+        _print_events(events)
     else:
-        _print_story(session, events, patch, arguments.events)
+        _print_story(session, events, patch)
     return 0
 
 
@@ -67,10 +92,7 @@ def _patch(reddb: RedDbHttp, session: dict[str, Any], events: list[Event]) -> st
     return reddb.blob(reference.removeprefix(PATCH_PREFIX)).decode(errors="replace") if reference else ""
 
 
-def _print_story(session: dict[str, Any], events: list[Event], patch: str, events_alone: bool) -> None:
-    if events_alone:
-        _print_events(events)
-        return
+def _print_story(session: dict[str, Any], events: list[Event], patch: str) -> None:
     metadata = session["metadata"]
     ended = _ended(events)
     print(f"AgentSession {metadata['namespace']}/{metadata['name']}: {ended or _state(session)}")

@@ -23,12 +23,20 @@ class Kubectl:
     def __init__(self, kubeconfig: str | None = None) -> None:
         self._command = ["kubectl", *(["--kubeconfig", kubeconfig] if kubeconfig else [])]
 
-    def get(self, resource: str, name: str, namespace: str) -> dict[str, Any]:
-        """The object."""
-        value: dict[str, Any] = json.loads(
-            self._run("get", resource, name, "--namespace", namespace, "-o", "json")
-        )
+    def get(self, resource: str, name: str, namespace: str | None) -> dict[str, Any]:
+        """The object. Without a namespace: in that of kubectl's context."""
+        where = [] if namespace is None else ["--namespace", namespace]
+        value: dict[str, Any] = json.loads(self._run("get", resource, name, *where, "-o", "json"))
         return value
+
+    def logs(self, pod: str, container: str, namespace: str, *, follow: bool) -> int:
+        """Prints a container's log as it comes; kubectl's exit code."""
+        flags = ["--follow"] if follow else []
+        command = [*self._command, "logs", pod, "--container", container, "--namespace", namespace, *flags]
+        try:
+            return subprocess.run(command, check=False).returncode
+        except FileNotFoundError as error:
+            raise UsageError("kubectl is not on PATH; install it.") from error
 
     def secret(self, name: str, key: str, namespace: str) -> str:
         """One value of a Secret."""
