@@ -47,7 +47,13 @@ pub async fn put(
     Segment(sha256): Segment<String>,
     body: Body,
 ) -> Result<(StatusCode, Json<HeldWorkspace>)> {
-    let digest = parse(&sha256)?;
+    let digest = match parse(&sha256) {
+        Ok(digest) => digest,
+        Err(refusal) => {
+            read_on(body);
+            return Err(refusal);
+        }
+    };
     if let Some(workspace) = app.held.get(&digest, true) {
         return Ok(held_already(workspace, body));
     }
@@ -102,15 +108,20 @@ fn parse(sha256: &str) -> Result<Digest> {
     Digest::parse(sha256).ok_or_else(refuse)
 }
 
-/// Answers at once. The body is read on beside it: closing a connection with unread bytes would reset it, and the
-/// answer might be lost on the way.
+/// Answers at once.
 fn held_already(workspace: HeldWorkspace, body: Body) -> (StatusCode, Json<HeldWorkspace>) {
+    read_on(body);
+    (StatusCode::OK, Json(workspace))
+}
+
+/// Reads a body beside the answer: closing a connection with unread bytes would reset it, and the answer might be lost
+/// on the way.
+fn read_on(body: Body) {
     tokio::spawn(async move {
         let mut body = body.into_data_stream();
         let read_on = async { while let Some(Ok(_)) = body.next().await {} };
         let _gone = tokio::time::timeout(LINGER, read_on).await;
     });
-    (StatusCode::OK, Json(workspace))
 }
 
 /// The body's bytes, ended by an error when none come for long.
