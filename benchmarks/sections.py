@@ -76,6 +76,11 @@ def writes_per_session(markdown: str) -> float | None:
     return round(sum(float(number) for number in own) + 2 * bindings, 2)
 
 
+def ready_after(workspace: str) -> Callable[[str], float | None]:
+    """The median of the table of benchmarks/agent/bind.py whose workspace begins like that."""
+    return first(rf"\| workspace \| {workspace}[^|]*\|\n\| runs [^\n]*\n\| ms_to_ready_median \| ([\d.]+)")
+
+
 def slurm(through: str, column: int) -> Callable[[str], float | None]:
     """A median of a row of the table of benchmarks/orchestrator/slurm.py; columns count from 0."""
     return first(rf"\| {through} \|(?:[^|]*\|){{{column}}} (-?[\d.]+) \(")
@@ -166,6 +171,23 @@ SECTIONS = (
                 first(r"\| seconds_median \| ([\d.]+)"),
                 1.5,
             ),
+        ),
+    ),
+    Section(
+        "bind",
+        ((PYTHON, "-m", "benchmarks.agent.bind"),),
+        (
+            Goal(
+                "bind → Ready, empty workspace, median ms: at most 100",
+                ready_after("empty"),
+                100,
+            ),
+            Goal(
+                "the same, a ConfigMap of 20 files",
+                ready_after("configMap"),
+                100,
+            ),
+            Goal("a waiting agent, resident MiB: at most 128", first(r"\| idle_rss_mib \| ([\d.]+)"), 128),
         ),
     ),
     Section(

@@ -164,6 +164,18 @@ def test_the_store_may_restart_in_the_middle(pod: SessionPod) -> None:
     assert pod.termination()["outcome"] == "Solved"
 
 
+def test_the_runner_may_restart_while_nothing_is_asked_of_it(pod: SessionPod) -> None:
+    pod.model.speaks.clear()
+    process = pod.start()
+    assert pod.model.asked.wait(WAIT_SECONDS)
+    pod.runner.kill()
+    pod.runner.start()
+    pod.model.speaks.set()
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert pod.termination()["outcome"] == "Solved"
+
+
 def test_an_interactive_session_serves_until_it_is_stopped(pod: SessionPod) -> None:
     process = pod.start(task=None)
     started = time.monotonic()

@@ -16,7 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from dspy_agent.clients.http import httpx
+from dspy_agent.clients.http import httpx, tls
 from dspy_agent.core.events import Event
 from dspy_agent.errors import LogFenced, StoreRefused, StoreUnreachable
 
@@ -138,6 +138,7 @@ class BlobClient:
             headers={"Authorization": f"Bearer {token}"},
             timeout=TIMEOUT_SECONDS,
             trust_env=False,
+            verify=tls(),
         )
 
     def put(self, content: bytes) -> str:

@@ -8,7 +8,7 @@ from io import SEEK_END
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from dspy_agent.clients.http import httpx, trace_headers
+from dspy_agent.clients.http import httpx, tls, trace_headers
 from dspy_agent.core.runner import MAIN, Command, Diff, ExecResult, FileEntry, Match
 from dspy_agent.errors import CannotStart, RunnerLost, RunnerRequestError
 
@@ -40,7 +40,7 @@ class RunnerClient:
         limits = httpx.Limits(max_connections=128, max_keepalive_connections=128)
         self._http = httpx.Client(
             base_url="http://runner" if path else url,
-            transport=httpx.HTTPTransport(uds=path, limits=limits),
+            transport=httpx.HTTPTransport(uds=path, limits=limits, verify=tls()),
             headers={"Authorization": f"Bearer {token}", **trace_headers()},
             timeout=httpx.Timeout(GRACE_SECONDS),
             trust_env=False,

@@ -72,7 +72,7 @@ class BindRequest(_Strict):
     session: AgentSession
     environment: list[Variable] = []
     reddbToken: Text  # noqa: N815 - as in Kubernetes
-    llmApiKey: Text | None = None  # noqa: N815
+    llmApiKey: str | None = None  # noqa: N815
     workspaceSource: dict[FileName, Content] | None = None  # noqa: N815
     gitSecret: dict[FileName, Content] | None = None  # noqa: N815
 
