@@ -19,6 +19,8 @@ LOCKS = {
     "operator.txt": ["pyproject.toml", "--extra=operator", *IMAGE],
     "agent.txt": ["pyproject.toml", "--extra=llm", *IMAGE],
     "sandbox.txt": ["requirements/sandbox.in", *IMAGE],
+    # A real Ray for the tests of training, in an environment of its own.
+    "ray.txt": ["requirements/ray.in", "--universal", f"--python-version={PYTHON}"],
     # The developers' environment, which may be on any platform and any Python from 3.11 on.
     "dev.txt": ["pyproject.toml", "--all-extras", "--universal", f"--python-version={PYTHON}"],
 }

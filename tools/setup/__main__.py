@@ -29,6 +29,7 @@ def everything() -> list[Thing]:
         golang.kind(),
         *golang.checks(),
         debian.packages("checks", debian.CHECKS),
+        languages.ray(),
         debian.packages("benchmarks", debian.BENCHMARKS),
     ]
 
