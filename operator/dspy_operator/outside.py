@@ -12,6 +12,7 @@ from dspy_operator import errors, names
 from dspy_operator.store import Object
 
 _TIMEOUT_S = 10.0
+_CONNECT_S = 3.0
 _ERROR_MAX = 4096
 _LINE_MAX = 1 << 20  # a line of a stream may be twice as long
 
@@ -20,7 +21,7 @@ class Outside:
     """One connection pool. Use as an async context manager. Errors leave as ServiceError."""
 
     def __init__(self, timeout_s: float = _TIMEOUT_S) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Outside:

@@ -69,7 +69,7 @@ async def _advance(ctx: Context, job: Object) -> float | None:
     if not status.get("attempts"):
         return await _start(ctx, job) if not job["spec"].get("suspend") else await _rest(ctx, job)
     if status.get("jobState") in ("Failed", "Suspended"):
-        return await _next(ctx, job, backend)
+        return await _next(ctx, await _remember(ctx, job, backend, run), backend)
     return await _follow(ctx, job, run or _lost(job), await _listen(ctx, job, backend))
 
 
@@ -101,6 +101,7 @@ async def _next(ctx: Context, job: Object, backend: Backend) -> float | None:
     """After an attempt that ended or was suspended: waits until nothing of it is left, then begins the next one."""
     if not await backend.stop(ctx, job):
         return _STOP_POLL_S
+    job = await _remember(ctx, job, backend, await backend.look(ctx, job))
     if job["spec"].get("suspend"):
         return await _rest(ctx, job)
     refused = after_failure(job)
@@ -108,6 +109,23 @@ async def _next(ctx: Context, job: Object, backend: Backend) -> float | None:
         return await _end(ctx, job, "Failed", refused, {})
     wait_s = _retry_in_s(ctx, job)
     return wait_s if wait_s > 0 else await _start(ctx, job)
+
+
+async def _remember(ctx: Context, job: Object, backend: Backend, run: Run | None) -> Object:
+    """The job with what its run did after it was given up: that it began after all, a last checkpoint."""
+    if run is None or run.attempt != job["status"].get("attempts"):
+        return job
+    told = await _listen(ctx, job, backend)
+    if run.started_at is not None:
+        told["startTime"] = timestamp(run.started_at)
+    if told.items() <= job["status"].items():
+        return job
+    # Written at once, and not when a small change is due: the run that tells of it will soon be gone.
+    stored = await ctx.cluster.apply_status(names.TRAINING_JOBS, job, {**job["status"], **told})
+    ctx.store.put(names.TRAINING_JOBS, stored)
+    return (
+        ctx.store.get(Key(names.TRAINING_JOBS, job["metadata"]["namespace"], job["metadata"]["name"])) or job
+    )
 
 
 async def _listen(ctx: Context, job: Object, backend: Backend) -> Object:

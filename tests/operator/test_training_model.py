@@ -1,0 +1,179 @@
+"""TrainingJob against a model: whatever happens in whatever order, no run begins anew in silence.
+
+The cluster and the orchestrator are in memory, and the clock is turned by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+from dspy_operator import names
+from dspy_operator.names import Key
+from dspy_operator.reconcile import trainingjob
+from dspy_operator.reconcile.context import Context
+from dspy_operator.status.conditions import find, is_true
+from dspy_operator.store import Object, Store
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.operator import builders
+from tests.operator.fake_cluster import FakeCluster
+
+KEY = Key(names.TRAINING_JOBS, "team", "rank")
+BACKOFF_LIMIT = 2
+JOB = {
+    "backend": "Slurm",
+    "policy": {"ranker": {}},
+    "environment": {"tasks": {"generator": {"name": "points"}}},
+    "trainer": {"command": ["train"]},
+    "slurm": {},
+    "backoffLimit": BACKOFF_LIMIT,
+}
+OVER = ("Succeeded", "Failed", "Cancelled", "Dead")
+
+
+class TasksInMemory:
+    """Implements reconcile.context.TaskQueue."""
+
+    def __init__(self) -> None:
+        self.tasks: list[Object] = []
+        self.specs: list[Object] = []
+        self.logs: list[str] = []
+
+    async def submit(self, task: Object) -> str:
+        for index, known in enumerate(self.specs):
+            if known["idempotency_key"] == task["idempotency_key"]:
+                return str(index)
+        assert all(each["state"] in OVER for each in self.tasks), "two runs at once"
+        self.specs.append(task)
+        self.tasks.append({"id": str(len(self.tasks)), "state": "Queued"})
+        self.logs.append("")
+        return str(len(self.tasks) - 1)
+
+    async def get(self, task_id: str) -> Object | None:
+        return dict(self.tasks[int(task_id)])
+
+    async def cancel(self, task_id: str) -> Object | None:
+        task = self.tasks[int(task_id)]
+        if task["state"] not in OVER:
+            task["state"] = "Cancelled"
+        return dict(task)
+
+    async def log(self, task_id: str, position: str) -> tuple[str, str]:
+        text = self.logs[int(task_id)]
+        return text[int(position or 0) :], str(len(text))
+
+
+class World:
+    """One TrainingJob and the operator that serves it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.time = builders.START
+        self.queue = TasksInMemory()
+        self.cluster = FakeCluster()
+        self.made = builders.settings(folder / "token", retry_seconds=1.0)
+        self.step = 0
+        self.restart(builders.owner("rank", **JOB))
+
+    def restart(self, seen: Object) -> None:
+        """A new process that knows what the cluster has."""
+        self.ctx = Context(self.made, self.cluster, Store(), lambda: self.time, task_queue=self.queue)
+        self.ctx.store.put(names.TRAINING_JOBS, seen)
+
+    def job(self) -> Object:
+        seen = self.ctx.store.get(KEY)
+        assert seen is not None
+        return seen
+
+    def passes(self, count: int, seconds: float) -> None:
+        for _ in range(count):
+            asyncio.run(trainingjob.reconcile(self.ctx, KEY))
+            self.time += timedelta(seconds=seconds)
+
+    def happen(self, event: str) -> None:
+        newest = self.queue.tasks[-1] if self.queue.tasks else None
+        alive = newest is not None and newest["state"] not in OVER
+        job_id = 100 + len(self.queue.tasks)
+        if event in ("suspend", "resume"):
+            self.job()["spec"]["suspend"] = event == "suspend"
+        elif event == "restart":
+            self.restart(self.job())
+        elif event == "pass":
+            self.passes(1, 1)
+        elif event == "settle":
+            self.passes(8, 6)
+        elif newest is not None and alive:
+            self.happen_to_a_run(event, newest, job_id)
+
+    def happen_to_a_run(self, event: str, newest: Object, job_id: int) -> None:
+        began = {"place": f"slurm job {job_id}", "started_at": self.time.isoformat()}
+        if event == "begin":
+            newest.update(state="Running", **began)
+        elif event == "begin again":
+            newest.update(state="Running", **{**began, "place": f"slurm job {job_id + 500}"})
+        elif newest["state"] != "Running":
+            return
+        elif event == "checkpoint":
+            self.step += 1
+            told = {"dspy": "checkpoint", "step": self.step, "uri": f"s3://b/{self.step}"}
+            self.queue.logs[-1] += json.dumps(told) + "\n"
+        elif event in ("fail", "lose"):
+            slurm = {"job_id": job_id, "state": "FAILED" if event == "fail" else "NODE_FAIL"}
+            newest.update(state="Failed", result={"exit_code": 1, "reason": "NonZeroExit", "slurm": slurm})
+
+
+EVENTS = (
+    "begin",
+    "begin again",
+    "checkpoint",
+    "fail",
+    "lose",
+    "suspend",
+    "resume",
+    "restart",
+    "pass",
+    "settle",
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(EVENTS), max_size=30))
+def test_no_run_begins_anew_in_silence(events: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        world.passes(1, 1)
+        for event in events:
+            world.happen(event)
+        world.happen("resume")
+        world.passes(40, 6)
+    began = False
+    for spec, task in zip(world.queue.specs, world.queue.tasks, strict=True):
+        assert not began or "DSPY_TRAINING_RESUME_FROM" in spec["env"]
+        began = began or "started_at" in task
+    steps = [int(spec["env"].get("DSPY_TRAINING_RESUME_STEP", 0)) for spec in world.queue.specs]
+    assert steps == sorted(steps), "a run resumed before where an earlier one did"
+    job = world.job()
+    assert job["status"].get("failures", 0) <= BACKOFF_LIMIT + 1
+    alive = world.queue.tasks[-1]["state"] not in OVER
+    assert alive != is_true(job, "Failed"), "a job that has no run and no end hangs"
+    if is_true(job, "Failed"):
+        told = find(job, "Failed")
+        assert told is not None
+        assert told["message"]
+
+
+def test_a_chatty_trainer_costs_a_write_each_five_seconds(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.passes(1, 1)
+    world.happen("begin")
+    world.passes(2, 1)
+    before = len(world.cluster.statuses)
+    for step in range(300):
+        world.queue.logs[-1] += json.dumps({"dspy": "progress", "step": step}) + "\n"
+        world.passes(1, 0.1)
+    assert len(world.cluster.statuses) - before <= 6
+    assert world.job()["status"]["progress"]["step"] > 200
