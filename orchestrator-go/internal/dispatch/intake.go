@@ -26,6 +26,7 @@ func (r *reign) intake() {
 		return
 	}
 	count += read
+	r.adoptStrays() // a former leader may have been given some between the two
 	r.change(func(m *schedule.Machine) { m.Adopted(time.Now()) })
 	r.log.Info("took the queue over", "tasks", count, "seconds", time.Since(begun).Seconds())
 	for last := time.Now(); r.taking.Err() == nil; {

@@ -24,6 +24,7 @@ type job struct {
 	takes  time.Duration
 	faults int           // attempts that fail before one succeeds
 	cancel time.Duration // after it was sent; 0 for never
+	again  time.Duration // after that it is sent again, with its idempotency key; 0 for never
 }
 
 // disturbance is something that happens to a process.
@@ -70,6 +71,9 @@ func drawScenario(t *rapid.T) scenario {
 				j.spec.Parent = fmt.Sprint(rapid.IntRange(0, i-1).Draw(t, "parent"))
 			}
 		}
+		if rapid.IntRange(0, 3).Draw(t, "again?") == 0 {
+			j.again = milliseconds(1, 20_000).Draw(t, "again")
+		}
 		s.jobs = append(s.jobs, j)
 	}
 	for range rapid.IntRange(0, 6).Draw(t, "disturbances") {
@@ -115,8 +119,9 @@ func TestNothingIsLostWhateverHappens(t *testing.T) {
 func (s scenario) run(w *world) {
 	var calm atomic.Bool
 	processes := make([]*process, s.processes)
+	w.opt.KeepInLog = time.Second
 	for i := range processes {
-		processes[i] = w.start(fmt.Sprint("p", i), s.mishap(&calm, uint64(i)))
+		processes[i] = w.startLate(fmt.Sprint("p", i), s.mishap(&calm, uint64(i)), s.late(&calm, uint64(i)))
 	}
 	var others sync.WaitGroup
 	for i := range s.processes {
@@ -166,6 +171,10 @@ func (s scenario) send(w *world) {
 				time.Sleep(j.cancel)
 				w.store.request(queue.OpCancel, id)
 			}
+			if j.again > 0 {
+				time.Sleep(j.again)
+				w.store.enqueue(id, j.spec)
+			}
 			if j.spec.Scope {
 				time.Sleep(30 * time.Second)
 				w.store.request(queue.OpClose, id)
@@ -181,7 +190,7 @@ func (s scenario) mishap(calm *atomic.Bool, process uint64) func(context.Context
 	random := rand.New(rand.NewPCG(s.seed, process))
 	return func(ctx context.Context, _ string) (before, after error) {
 		mu.Lock()
-		kind, wait := random.Float64()/s.mishaps, rand.N(800*time.Millisecond)
+		kind, wait := random.Float64()/s.mishaps, time.Duration(random.Int64N(int64(800*time.Millisecond)))
 		mu.Unlock()
 		switch {
 		case s.mishaps == 0 || calm.Load() || kind > 1:
@@ -194,6 +203,20 @@ func (s scenario) mishap(calm *atomic.Bool, process uint64) func(context.Context
 			return ctx.Err(), nil
 		}
 		return nil, nil
+	}
+}
+
+// late has replies come late, after the store did what it was asked.
+func (s scenario) late(calm *atomic.Bool, process uint64) func(string) {
+	var mu sync.Mutex
+	random := rand.New(rand.NewPCG(s.seed, ^process))
+	return func(string) {
+		mu.Lock()
+		some, wait := random.Float64() < s.mishaps/3, time.Duration(random.Int64N(int64(3*time.Second)))
+		mu.Unlock()
+		if some && !calm.Load() {
+			time.Sleep(wait)
+		}
 	}
 }
 
@@ -212,7 +235,7 @@ func (s scenario) disturb(w *world, processes []*process, i int) {
 		}
 		w.stop(processes[i])
 		time.Sleep(d.lasts)
-		processes[i] = w.start(processes[i].name+"'", processes[i].mishap)
+		processes[i] = w.startLate(processes[i].name+"'", processes[i].mishap, processes[i].late)
 	}
 }
 

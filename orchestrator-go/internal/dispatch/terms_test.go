@@ -305,3 +305,35 @@ func TestWhatACancelledTaskLeftIsEndedByTheNextLeader(t *testing.T) {
 		w.finish()
 	})
 }
+
+// What comes between a new leader's look for what is pending and its first read may be the former leader's, whose read
+// was under way. A child was ended, as its parent was not there.
+func TestAParentThatTheFormerLeaderWasGivenDuringATakeoverIsKnownToItsChildren(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		w.opt.Block = time.Minute
+		a := w.start("a", nil)
+		time.Sleep(time.Second)
+		a.pause()
+		var behind atomic.Bool
+		behind.Store(true)
+		b := w.start("b", func(_ context.Context, op string) (before, after error) {
+			for op == "next" && behind.Load() {
+				time.Sleep(time.Millisecond)
+			}
+			return nil, nil
+		})
+		time.Sleep(5 * time.Second)
+		w.store.enqueue("scope", queue.Spec{Scope: true})
+		synctest.Wait() // the one that waited first is given it
+		w.store.enqueue("child", queue.Spec{Parent: "scope"})
+		w.store.request(queue.OpClose, "scope")
+		behind.Store(false)
+		time.Sleep(5 * time.Second)
+		w.expect("child", queue.Succeeded, "")
+		w.expect("scope", queue.Succeeded, "")
+		a.resume()
+		w.stop(a)
+		w.stop(b)
+		w.finish()
+	})
+}
