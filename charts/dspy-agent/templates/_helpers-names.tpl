@@ -15,6 +15,11 @@
 {{ .Release.Namespace }}-{{ include "dspy-agent.name.operator" . }}
 {{- end -}}
 
+{{/* Cluster-wide, too. */}}
+{{- define "dspy-agent.name.admissionPolicy" -}}
+{{ .Release.Namespace }}-{{ include "dspy-agent.name.base" . }}
+{{- end -}}
+
 {{- define "dspy-agent.name.lease" -}}{{ include "dspy-agent.name.operator" . }}{{- end -}}
 
 {{- define "dspy-agent.name.orchestrator" -}}{{ include "dspy-agent.name.base" . }}-orchestrator{{- end -}}
