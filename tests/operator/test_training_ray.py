@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.charts.apiserver import Apiserver
@@ -240,3 +241,31 @@ def test_a_missing_secret_is_named(kube: Kube, kuberay: StandInKubeRay, trained:
     kube.training("rank", **{**JOB, "trainer": {**JOB["trainer"], "env": env}})
     job = kube.until_condition("trainingjobs", "rank", "Stalled", "SecretNotFound")
     assert "spec.trainer.env[KEY]" in condition(job, "Stalled")["message"]
+
+
+def test_rays_pods_are_admitted_where_restricted_is_enforced(
+    kube: Kube, kuberay: StandInKubeRay, trained: OperatorProcess
+) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    patched = kube.http.patch(
+        f"/api/v1/namespaces/{kube.namespace}",
+        json={"metadata": {"labels": labels}},
+        headers={"Content-Type": "application/merge-patch+json"},
+    )
+    assert patched.is_success, patched.text
+    spec = {**JOB, "trainer": {**JOB["trainer"], "numNodes": 2}, "ray": {"submissionMode": "K8sJobMode"}}
+    kube.training("rank", **spec)
+    made = kuberay.accept("rank")["spec"]
+    cluster = made["rayClusterSpec"]
+    templates = [cluster["headGroupSpec"]["template"], cluster["workerGroupSpecs"][0]["template"]]
+    bare = {"containers": [{"name": "ray", "image": "localhost/trainer:1"}]}
+    assert "violates PodSecurity" in dry_run(kube, bare).text
+    for template in (*templates, made["submitterPodTemplate"]):
+        answer = dry_run(kube, template["spec"])
+        assert answer.is_success, answer.text
+
+
+def dry_run(kube: Kube, spec: Object) -> httpx.Response:
+    """Whether the apiserver would take a pod of that spec."""
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ray"}, "spec": spec}
+    return kube.http.post(kube.path("pods"), json=pod, params={"dryRun": "All"})
