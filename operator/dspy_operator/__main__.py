@@ -16,6 +16,7 @@ from typing import Any, cast
 import kopf
 
 from dspy_operator import errors, handlers, logs, names, resync, settings
+from dspy_operator.agents import Agents
 from dspy_operator.cluster import Cluster
 from dspy_operator.controller import Controller
 from dspy_operator.lease import Elector
@@ -27,12 +28,13 @@ from dspy_operator.ray_dashboard import RayDashboard
 from dspy_operator.reconcile.context import Context
 from dspy_operator.serving import Server
 from dspy_operator.settings import Settings
-from dspy_operator.store import Store
+from dspy_operator.store import PODS, Store
 from dspy_operator.workqueue import WorkQueue
 
 logger = logging.getLogger("dspy_operator")
 
 _CRD_POLL_S = 2.0
+_LIST_AGAIN_S = 1.0
 _DRAIN_S = 5.0
 
 
@@ -57,10 +59,10 @@ async def operate(made: Settings) -> None:
     """Serves probes, waits for the CRDs, watches from the start and works as long as it leads."""
     _end_on_signals()
     metrics = Metrics()
-    async with Cluster(metrics.wrote) as cluster, Outside() as outside:
-        ctx = Context(made, cluster, Store(), lambda: datetime.now(UTC))
+    async with Cluster(metrics.wrote) as cluster, Outside() as outside, Agents() as agents:
+        queue: WorkQueue[Key] = WorkQueue(in_second_lane=lambda key: key.plural == names.AGENT_POOLS)
+        ctx = Context(made, cluster, agents, Store(), lambda: datetime.now(UTC), queue.add)
         _reach(ctx, outside)
-        queue: WorkQueue[Key] = WorkQueue()
         elector = Elector(
             cluster,
             namespace=made.namespace,
@@ -70,15 +72,16 @@ async def operate(made: Settings) -> None:
             now=ctx.now,
         )
         _expose(metrics, ctx.store, queue, elector)
-        watching = asyncio.Event()
+        watching, informed = asyncio.Event(), asyncio.Event()
         async with _served(made, metrics, watching):
             await _crds(cluster)
             controller = Controller(ctx, metrics)
             jobs: list[Callable[[], Coroutine[Any, Any, None]]] = [
                 elector.run,
                 queue.keep_time,
+                lambda: _inform(ctx, cluster, elector, informed),
                 lambda: resync.keep(ctx, cluster, made.watch_namespaces, queue.add),
-                *(lambda: _lead(elector, queue, controller) for _ in range(made.workers)),
+                *(lambda: _lead(informed, queue, controller) for _ in range(made.workers)),
             ]
             await _until_stopped(jobs, _watch(ctx, queue, made, watching))
             await _release(elector)
@@ -99,9 +102,27 @@ def _end_on_signals() -> None:
         loop.add_signal_handler(each, lambda: task.cancel() if task is not None else None)
 
 
-async def _lead(elector: Elector, queue: WorkQueue[Key], controller: Controller) -> None:
-    """One worker: idle as a follower (the queue fills meanwhile, each key once), at work as the leader."""
+async def _inform(ctx: Context, cluster: Cluster, elector: Elector, informed: asyncio.Event) -> None:
+    """Lists our pods once, when this replica begins to lead: a watch may tell of an object before its pods.
+
+    A pod's name does not say whether its pool or its session already has it, so that none may be unknown then.
+    """
     await elector.leading.wait()
+    while not informed.is_set():
+        try:
+            for namespace in ctx.settings.watch_namespaces or (None,):
+                async for pod in cluster.pods(namespace, names.MANAGED_PODS):
+                    ctx.store.put(PODS, pod)
+            informed.set()
+        except errors.ClusterError as error:
+            logger.warning("our pods could not be listed", extra={"error": str(error)})
+            await asyncio.sleep(_LIST_AGAIN_S)
+    await asyncio.Event().wait()  # a job that ends would end the operator
+
+
+async def _lead(informed: asyncio.Event, queue: WorkQueue[Key], controller: Controller) -> None:
+    """One worker: idle as a follower (the queue fills meanwhile, each key once), at work as the leader."""
+    await informed.wait()
     await queue.work(controller.reconcile, controller.failed)
 
 

@@ -14,6 +14,7 @@ from dspy_operator.store import Object
 
 _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
+_MERGE = "application/merge-patch+json"
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _PAGE = 500
 _METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
@@ -53,23 +54,42 @@ class Cluster:
         """All pods of an object, page by page, from the server: for before the watch has told all of them."""
         metadata = owner["metadata"]
         selector = f"{names.POD_LABELS[plural]}={names.label_value(metadata['name'])}"
-        path, query = f"{_core(metadata['namespace'])}/pods", {"limit": str(_PAGE), "labelSelector": selector}
-        async for pod in self._pages(path, query):
+        async for pod in self.pods(metadata["namespace"], selector):
             owners = pod["metadata"].get("ownerReferences") or ()
             if any(each["uid"] == metadata["uid"] for each in owners):
                 yield pod
 
-    async def delete_pod(self, pod: Object) -> None:
-        """Deletes this very pod, not a later one of the same name. Gone already is fine."""
+    async def patch_pod(self, seen: Object, change: Object) -> Object:
+        """Merges a change into the pod if it is as it was seen; ConflictError where it is not."""
+        metadata = seen["metadata"]
+        unchanged = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        body = {**change, "metadata": {**change["metadata"], **unchanged}}
+        path = f"{_core(metadata['namespace'])}/pods/{quote(metadata['name'])}"
+        query = {"fieldManager": names.FIELD_MANAGER}
+        return await self._write("patch", "pods", path, body, query=query, content_type=_MERGE)
+
+    async def pods(self, namespace: str | None, selector: str) -> AsyncIterator[Object]:
+        """All pods with those labels, page by page."""
+        async for pod in self._pages(f"{_core(namespace) if namespace else '/api/v1'}/pods", selector, JSON):
+            yield pod
+
+    async def delete_pod(self, pod: Object, *, if_unchanged: bool = False) -> None:
+        """Deletes this very pod, not a later one of the same name. Gone already is fine.
+
+        `if_unchanged`: not either where it is no longer as it was seen, as when somebody claimed it since.
+        """
         metadata = pod["metadata"]
-        await self._delete(
-            "pods", f"{_core(metadata['namespace'])}/pods/{quote(metadata['name'])}", metadata["uid"]
-        )
+        path = f"{_core(metadata['namespace'])}/pods/{quote(metadata['name'])}"
+        preconditions = {"uid": metadata["uid"]}
+        if if_unchanged:
+            preconditions["resourceVersion"] = metadata["resourceVersion"]
+        await self._delete("pods", path, preconditions)
 
     async def delete(self, plural: str, seen: Object) -> None:
         """Deletes this very object of ours; the garbage collector takes what it owns."""
         metadata = seen["metadata"]
-        await self._delete(plural, _custom(plural, metadata["namespace"], metadata["name"]), metadata["uid"])
+        path = _custom(plural, metadata["namespace"], metadata["name"])
+        await self._delete(plural, path, {"uid": metadata["uid"]})
 
     async def apply_status(self, plural: str, seen: Object, status: Object) -> Object:
         """Server-side apply of the whole status. Answers the object as stored."""
@@ -83,7 +103,16 @@ class Cluster:
         }
         path = _custom(plural, metadata["namespace"], metadata["name"]) + "/status"
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
-        return await self._write("patch", f"{plural}/status", path, body, query=query)
+        return await self._write("patch", f"{plural}/status", path, body, query=query, content_type=_APPLY)
+
+    async def secret(self, namespace: str, name: str) -> dict[str, str]:
+        """A Secret's values in base64, by key: for whoever hands them on at once, and keeps none."""
+        found = await self._apiserver.request("GET", f"{_core(namespace)}/secrets/{quote(name)}")
+        return dict(found.get("data") or ())
+
+    async def config_map(self, namespace: str, name: str) -> Object:
+        """A ConfigMap, with `data` and `binaryData`."""
+        return await self._apiserver.request("GET", f"{_core(namespace)}/configmaps/{quote(name)}")
 
     async def set_finalizers(self, plural: str, seen: Object, finalizers: list[str]) -> Object:
         """Writes the list if the object is as it was seen; ConflictError otherwise. Answers the object as stored."""
@@ -113,16 +142,15 @@ class Cluster:
         """Deletes this very RayJob; KubeRay's finalizer keeps it until its cluster is gone."""
         metadata = seen["metadata"]
         path = f"{_RAY}/{quote(metadata['namespace'])}/rayjobs/{quote(metadata['name'])}"
-        await self._delete("rayjobs", path, metadata["uid"])
+        await self._delete("rayjobs", path, {"uid": metadata["uid"]})
 
     async def keys_in_secret(self, namespace: str, name: str) -> frozenset[str]:
         """Names of a Secret's keys; the values are dropped at once."""
-        secret = await self._apiserver.request("GET", f"{_core(namespace)}/secrets/{quote(name)}")
-        return frozenset(secret.get("data") or ())
+        return frozenset(await self.secret(namespace, name))
 
     async def keys_in_config_map(self, namespace: str, name: str) -> frozenset[str]:
         """Names of a ConfigMap's keys, text and binary."""
-        config = await self._apiserver.request("GET", f"{_core(namespace)}/configmaps/{quote(name)}")
+        config = await self.config_map(namespace, name)
         return frozenset(config.get("data") or ()) | frozenset(config.get("binaryData") or ())
 
     async def create_event(self, event: Object) -> None:
@@ -137,8 +165,7 @@ class Cluster:
         """Metadata of all objects of a kind, page by page. `plural` may be "pods"."""
         scope = f"/namespaces/{quote(namespace)}" if namespace else ""
         group = "/api/v1" if plural == "pods" else f"/apis/{names.API_VERSION}"
-        query = {"limit": str(_PAGE), "labelSelector": selector}
-        async for item in self._pages(f"{group}{scope}/{plural}", query, accept=_METADATA_ONLY):
+        async for item in self._pages(f"{group}{scope}/{plural}", selector, _METADATA_ONLY):
             yield item
 
     async def served_kinds(self) -> frozenset[str]:
@@ -164,7 +191,8 @@ class Cluster:
         path = f"{_LEASES}/{quote(metadata['namespace'])}/leases/{quote(metadata['name'])}"
         return await self._write("update", "leases", path, lease)
 
-    async def _pages(self, path: str, query: dict[str, str], accept: str = JSON) -> AsyncIterator[Object]:
+    async def _pages(self, path: str, selector: str, accept: str) -> AsyncIterator[Object]:
+        query = {"limit": str(_PAGE), "labelSelector": selector}
         while True:
             page = await self._apiserver.request("GET", path, query=query, accept=accept)
             for item in page["items"] or ():  # Go writes an empty list as null
@@ -172,14 +200,14 @@ class Cluster:
             following = page["metadata"].get("continue")
             if not following:
                 return
-            query = {**query, "continue": following}
+            query["continue"] = following
 
-    async def _delete(self, resource: str, path: str, uid: str) -> None:
-        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+    async def _delete(self, resource: str, path: str, preconditions: Mapping[str, str]) -> None:
+        body = {"preconditions": dict(preconditions), "propagationPolicy": "Background"}
         try:
             await self._write("delete", resource, path, body)
         except (errors.NotFoundError, errors.ConflictError):
-            return  # it is gone, or another object bears its name: either way this one is deleted
+            return  # it is gone, another object bears its name, or it is no longer what was to be deleted
 
     async def _write(  # noqa: PLR0913 - the parts of a write
         self,
@@ -189,9 +217,8 @@ class Cluster:
         body: Object,
         *,
         query: Mapping[str, str] | None = None,
-        content_type: str | None = None,
+        content_type: str = JSON,
     ) -> Object:
-        content_type = content_type or (_APPLY if verb == "patch" else JSON)
         answer = await self._apiserver.request(
             _METHODS[verb], path, body=body, query=query, content_type=content_type
         )

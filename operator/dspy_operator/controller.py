@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dspy_operator import errors, names
 from dspy_operator.metrics import Metrics
 from dspy_operator.names import Key
-from dspy_operator.reconcile import agentsession, envtask, trainingjob, unimplemented
+from dspy_operator.reconcile import agentpool, agentsession, envtask, trainingjob
 from dspy_operator.reconcile.context import Context
 
 logger = logging.getLogger(__name__)
@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 _RECONCILES: dict[str, Callable[[Context, Key], Awaitable[float | None]]] = {
     names.AGENT_SESSIONS: agentsession.reconcile,
     names.ENV_TASKS: envtask.reconcile,
-    names.AGENT_POOLS: unimplemented.reconcile,
     names.TRAINING_JOBS: trainingjob.reconcile,
+    names.AGENT_POOLS: agentpool.reconcile,
 }
 
 

@@ -8,6 +8,11 @@ OperatorError
 ├── ServiceError           the orchestrator, or Ray's dashboard, said no, or nothing
 │   ├── ServiceRefusedError      4xx, with the service's words
 │   └── ServiceUnavailableError  5xx, 429, no connection, no answer in time, or one that makes no sense
+├── NotBindableError       a session that no warm pod can take; the message says why
+├── AgentError             a warm pod's agent did not take a session
+│   ├── AgentRefusedError  it said no, in its words
+│   ├── AgentUnreachableError  no connection: nothing was sent
+│   └── AgentSilentError   no answer, or none that can be read: it may have taken the session
 └── ClusterError           the Kubernetes API said no, or nothing
     ├── NotFoundError      404
     ├── AlreadyExistsError 409 on create
@@ -17,7 +22,7 @@ OperatorError
     ├── TooManyRequestsError  429, with the delay that the server asked for
     └── UnavailableError   5xx, no connection, no answer in time
 
-Library errors stop at apiserver.py and outside.py, where they are classified once and chained.
+Library errors stop at apiserver.py, outside.py and agents.py, where they are classified once and chained.
 """
 
 from __future__ import annotations
@@ -67,6 +72,30 @@ class ServiceRefusedError(ServiceError):
 
 class ServiceUnavailableError(ServiceError):
     """The service cannot be reached, failed, or answered what is not its language: try again later."""
+
+
+class NotBindableError(OperatorError):
+    """A session that has to be started cold. The message is a sentence for its user."""
+
+
+class AgentError(OperatorError):
+    """An agent did not take a session."""
+
+
+class AgentRefusedError(AgentError):
+    """The agent said no. `status` is the HTTP status, the message its own words."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class AgentUnreachableError(AgentError):
+    """There was no connection, so the agent knows nothing of the session."""
+
+
+class AgentSilentError(AgentError):
+    """The request was sent and no answer can be read: the agent may be at work on the session."""
 
 
 class ClusterError(OperatorError):

@@ -15,11 +15,13 @@ from dspy_operator import names
 from dspy_operator.names import Key
 from dspy_operator.reconcile.context import Context
 from dspy_operator.reconcile.start import note_loss
-from dspy_operator.store import PODS, Object, key_of, owner_key
+from dspy_operator.status.pods import is_ready
+from dspy_operator.store import PODS, Object, claimed_from, has_ended, key_of, owner_key
 
 Enqueue = Callable[[Key], Awaitable[None]]
 
 _PAGE = 500
+_WOKEN_AT_ONCE = 4  # the pool's own pass wakes as many as it has pods
 
 
 def settings() -> kopf.OperatorSettings:
@@ -60,35 +62,39 @@ async def on_object(ctx: Context, enqueue: Enqueue, plural: str, event: Any) -> 
     """An object of ours was listed, added, changed or deleted."""
     seen: Object = event["object"]
     key = key_of(plural, seen)
+    known = ctx.store.get(key)
     if event["type"] == "DELETED":
         ctx.store.remove(plural, seen)
         ctx.forget(seen["metadata"]["uid"])
     else:
         ctx.store.put(plural, seen)
     await enqueue(key)
-    if plural == names.AGENT_POOLS:
-        for session in sessions_of_pool(ctx, key):
+    if plural == names.AGENT_POOLS and (event["type"] == "DELETED" or _is_news(known, seen)):
+        for session in ctx.store.sessions_of(key):
             await enqueue(session)
 
 
 async def on_pod(ctx: Context, enqueue: Enqueue, event: Any) -> None:
     """A pod of ours was listed, added, changed or deleted: its owner has to look."""
     pod: Object = event["object"]
-    if event["type"] == "DELETED":
+    gone = event["type"] == "DELETED"
+    if gone:
         note_loss(ctx, pod)
         ctx.store.remove(PODS, pod)
+        ctx.claims.forget(pod["metadata"]["uid"])
     else:
         ctx.store.put(PODS, pod)
     key = owner_key(pod)
     if key is not None:
         await enqueue(key)
+        if key.plural == names.AGENT_POOLS and not gone and is_ready(pod):
+            for session in ctx.claims.waiting(key, _WOKEN_AT_ONCE):
+                await enqueue(session)
+    pool = claimed_from(pod)
+    if pool is not None and (gone or has_ended(pod)):
+        await enqueue(pool)  # it counts the pods that sessions hold
 
 
-def sessions_of_pool(ctx: Context, pool: Key) -> list[Key]:
-    """Sessions that name the pool: one that waits for it goes on when it appears."""
-    found = []
-    for key in ctx.store.keys(names.AGENT_SESSIONS, pool.namespace):
-        session = ctx.store.get(key)
-        if session is not None and session["spec"].get("poolRef", {}).get("name") == pool.name:
-            found.append(key)
-    return found
+def _is_news(known: Object | None, seen: Object) -> bool:
+    """Whether those who need the pool should look: it appeared, or its spec changed."""
+    return known is None or known["metadata"]["generation"] != seen["metadata"]["generation"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
+import string
 from typing import Final, NamedTuple
 
 GROUP: Final = "dspyagent.io"
@@ -27,8 +29,14 @@ LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_SESSION: Final = f"{GROUP}/session"
 LABEL_TASK: Final = f"{GROUP}/task"
 LABEL_TRAINING: Final = f"{GROUP}/training"
-POD_LABELS: Final = {AGENT_SESSIONS: LABEL_SESSION, ENV_TASKS: LABEL_TASK}
-POD_COMPONENTS: Final = {AGENT_SESSIONS: "dspy-agent-session", ENV_TASKS: "dspy-agent-envtask"}
+LABEL_POOL: Final = f"{GROUP}/pool"  # a warm pod that no session has
+LABEL_CLAIMED_FROM: Final = f"{GROUP}/claimed-from"  # the pool of a pod that a session has
+POD_LABELS: Final = {AGENT_SESSIONS: LABEL_SESSION, ENV_TASKS: LABEL_TASK, AGENT_POOLS: LABEL_POOL}
+POD_COMPONENTS: Final = {
+    AGENT_SESSIONS: "dspy-agent-session",
+    ENV_TASKS: "dspy-agent-envtask",
+    AGENT_POOLS: "dspy-agent-session",  # what a warm pod is to become: policies for sessions hold from its start
+}
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 MANAGED_PODS: Final = f"{LABEL_MANAGED_BY}={FIELD_MANAGER}"
 
@@ -36,6 +44,10 @@ MANAGED_PODS: Final = f"{LABEL_MANAGED_BY}={FIELD_MANAGER}"
 ANNOTATION_ATTEMPT: Final = f"{GROUP}/attempt"
 # Which run of a task with several completions a pod makes, from 0.
 ANNOTATION_INDEX: Final = f"{GROUP}/index"
+# What a warm pod was made from: one of another hash is replaced, and not given to a session.
+ANNOTATION_TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
+# Why a session that would have taken a warm pod has a cold one.
+ANNOTATION_LAUNCH_REASON: Final = f"{GROUP}/launch-reason"
 
 # Keeps a TrainingJob until its Slurm job, which no garbage collector knows, is cancelled.
 FINALIZER_SLURM: Final = f"{GROUP}/slurm-job"
@@ -47,6 +59,7 @@ CONTAINER_WORKSPACE: Final = "workspace"
 CONTAINER_SETUP: Final = "setup"
 CONTAINER_TASK: Final = "task"
 
+_RANDOM = string.ascii_lowercase + string.digits
 _LABEL_MAX = 63
 _NAME_MAX = 253
 _HASH_LENGTH = 8
@@ -82,6 +95,21 @@ def task_pod(task: str, attempt: int) -> str:
 def run_pod(task: str, index: int, attempt: int) -> str:
     """`<task>-<index>-<attempt>`: one run of a task with several completions."""
     return task_pod(f"{task}-{index}", attempt)
+
+
+def warm_pod(pool: str) -> str:
+    """`<pool>-<8 random lower-case letters and digits>`."""
+    return f"{pool}-{''.join(secrets.choice(_RANDOM) for _ in range(_HASH_LENGTH))}"
+
+
+def pool_selector(pool: str) -> str:
+    """The label selector of a pool's unclaimed pods."""
+    return f"{LABEL_POOL}={label_value(pool)}"
+
+
+def bind_prefix(namespace: str, pod: str) -> str:
+    """What the token that binds a warm pod is made for."""
+    return f"bind/{namespace}/{pod}"
 
 
 def session_prefix(namespace: str, name: str, uid: str) -> str:

@@ -1,12 +1,14 @@
 """What the operator remembers of the cluster: filled by watches and the answers to its own writes, read by reconciles.
 
+Whatever is asked for at every event has an index: nothing here looks at all objects for the sake of one.
+
 Objects are trimmed to what a reconcile looks at, so that memory follows what we keep and not what users store.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +37,13 @@ _POD_STATUS = (
     "initContainerStatuses",
     "containerStatuses",
 )
+_POD_LABELS = (names.LABEL_QUEUE, names.LABEL_POOL, names.LABEL_CLAIMED_FROM)
+_POD_ANNOTATIONS = (
+    names.ANNOTATION_ATTEMPT,
+    names.ANNOTATION_INDEX,
+    names.ANNOTATION_TEMPLATE_HASH,
+    names.ANNOTATION_LAUNCH_REASON,
+)
 _TOMBSTONES = 4096
 
 
@@ -52,11 +61,19 @@ class Loss:
 
 
 class Store:
-    """Objects by key, pods by owner. Not for concurrent threads: the operator is one event loop."""
+    """Objects by key, pods by owner, sessions and claimed pods by pool.
+
+    Not for concurrent threads: the operator is one event loop.
+    """
 
     def __init__(self) -> None:
         self._objects: dict[Key, Object] = {}
-        self._pods_of: defaultdict[str, dict[str, Key]] = defaultdict(dict)  # owner's uid → pod's name → key
+        self._by_kind: dict[str, dict[Key, None]] = {plural: {} for plural in (*names.KINDS, PODS)}
+        self._sessions_of: defaultdict[Key, dict[Key, None]] = defaultdict(
+            dict
+        )  # pool's key → sessions' keys
+        self._claimed: defaultdict[Key, dict[Key, None]] = defaultdict(dict)  # pool's key → pods' keys
+        self._pods_of: defaultdict[str, dict[Key, None]] = defaultdict(dict)  # owner's uid → pods' keys
         self._gone: OrderedDict[str, None] = OrderedDict()  # uids that were deleted lately
         self.losses: dict[str, Loss] = {}  # by owner's uid
         self.run_losses: defaultdict[str, dict[tuple[int, int], Loss]] = defaultdict(
@@ -69,11 +86,19 @@ class Store:
 
     def keys(self, plural: str, namespace: str | None = None) -> Iterator[Key]:
         """Keys of a kind, in one namespace or in all."""
-        return (k for k in list(self._objects) if k.plural == plural and namespace in (None, k.namespace))
+        return (key for key in list(self._by_kind[plural]) if namespace in (None, key.namespace))
+
+    def sessions_of(self, pool: Key) -> list[Key]:
+        """The sessions that name the pool and are not finished."""
+        return list(self._sessions_of.get(pool, ()))
+
+    def claimed(self, pool: Key) -> int:
+        """How many pods of the pool sessions hold, ended ones left out."""
+        return len(self._claimed.get(pool, ()))
 
     def pods_of(self, owner_uid: str) -> list[Object]:
         """The pods that the object with that uid controls."""
-        return [self._objects[key] for key in self._pods_of.get(owner_uid, {}).values()]
+        return [self._objects[key] for key in self._pods_of.get(owner_uid, ())]
 
     def put(self, plural: str, seen: Object) -> None:
         """Remembers an object unless something newer is known. A late answer never revives what a watch saw go."""
@@ -92,9 +117,9 @@ class Store:
             self._unlink(key, known)
         kept = _trim_pod(seen) if plural == PODS else _trim(seen)
         self._objects[key] = kept
-        owner = owner_of(kept)
-        if plural == PODS and owner is not None:
-            self._pods_of[owner["uid"]][key.name] = key
+        self._by_kind[plural][key] = None
+        for index, entry in self._entries(key, kept):
+            index[entry][key] = None
 
     def remove(self, plural: str, seen: Object) -> None:
         """Forgets a deleted object, and everything that was only known for its sake."""
@@ -107,29 +132,38 @@ class Store:
         if known is None or known["metadata"]["uid"] != uid:
             return
         del self._objects[key]
+        del self._by_kind[key.plural][key]
         self._unlink(key, known)
         self.losses.pop(uid, None)
         self.run_losses.pop(uid, None)
 
     def count(self) -> dict[str, int]:
         """How many objects of each kind are kept."""
-        counts = dict.fromkeys([*names.KINDS, PODS], 0)
-        for key in self._objects:
-            counts[key.plural] += 1
-        return counts
+        return {plural: len(keys) for plural, keys in self._by_kind.items()}
 
     def count_of(self, plural: str) -> float:
         """How many objects of one kind are kept."""
-        return self.count()[plural]
+        return len(self._by_kind[plural])
+
+    def _entries(self, key: Key, kept: Object) -> Iterator[tuple[defaultdict[Any, dict[Key, None]], Any]]:
+        """Where an object is found besides its key: each index, and the entry in it."""
+        if key.plural == PODS:
+            owner = owner_of(kept)
+            if owner is not None:
+                yield self._pods_of, owner["uid"]
+            pool = claimed_from(kept)
+            if pool is not None and not has_ended(kept):
+                yield self._claimed, pool
+        elif key.plural == names.AGENT_SESSIONS:
+            pool = pool_of(kept)
+            if pool is not None and "finishTime" not in kept["status"]:
+                yield self._sessions_of, pool
 
     def _unlink(self, key: Key, known: Object) -> None:
-        owner = owner_of(known)
-        if key.plural != PODS or owner is None:
-            return
-        pods = self._pods_of[owner["uid"]]
-        pods.pop(key.name, None)
-        if not pods:
-            del self._pods_of[owner["uid"]]
+        for index, entry in self._entries(key, known):
+            index[entry].pop(key, None)
+            if not index[entry]:
+                del index[entry]
 
 
 def key_of(plural: str, seen: Object) -> Key:
@@ -155,21 +189,39 @@ def owner_key(pod: Object) -> Key | None:
     return Key(names.PLURALS[owner["kind"]], pod["metadata"]["namespace"], owner["name"])
 
 
+def pool_of(session: Object) -> Key | None:
+    """The key of the pool that a session names."""
+    reference = session["spec"].get("poolRef")
+    if reference is None:
+        return None
+    return Key(names.AGENT_POOLS, session["metadata"]["namespace"], reference["name"])
+
+
+def claimed_from(pod: Object) -> Key | None:
+    """The key of the pool that a session's pod came from, if it was warm."""
+    pool = pod["metadata"].get("labels", {}).get(names.LABEL_CLAIMED_FROM)
+    return Key(names.AGENT_POOLS, pod["metadata"]["namespace"], pool) if pool else None
+
+
+def has_ended(pod: Object) -> bool:
+    """Whether the pod as a whole is over; it may still be there, for its logs."""
+    return pod["status"].get("phase") in ("Failed", "Succeeded")
+
+
 def _version(seen: Object) -> int:
     # Kubernetes 1.35 documents resource versions as comparable integers; etcd-backed servers always had them so.
     return int(seen["metadata"]["resourceVersion"])
 
 
 def _trim(seen: Object) -> Object:
-    return {"metadata": _metadata(seen), "spec": seen.get("spec") or {}, "status": seen.get("status") or {}}
+    metadata = _metadata(seen, (names.LABEL_QUEUE,))
+    return {"metadata": metadata, "spec": seen.get("spec") or {}, "status": seen.get("status") or {}}
 
 
 def _trim_pod(seen: Object) -> Object:
-    metadata = _metadata(seen)
+    metadata = _metadata(seen, _POD_LABELS)
     metadata["ownerReferences"] = seen["metadata"].get("ownerReferences") or []
-    annotations = seen["metadata"].get("annotations") or {}
-    kept = (names.ANNOTATION_ATTEMPT, names.ANNOTATION_INDEX)
-    metadata["annotations"] = {name: annotations[name] for name in kept if name in annotations}
+    metadata["annotations"] = _only(seen["metadata"].get("annotations"), _POD_ANNOTATIONS)
     status = seen.get("status") or {}
     return {
         "metadata": metadata,
@@ -178,9 +230,12 @@ def _trim_pod(seen: Object) -> Object:
     }
 
 
-def _metadata(seen: Object) -> Object:
+def _metadata(seen: Object, labels: Iterable[str]) -> Object:
     metadata = seen["metadata"]
     kept = {name: metadata[name] for name in _METADATA if name in metadata}
-    queue = (metadata.get("labels") or {}).get(names.LABEL_QUEUE)
-    kept["labels"] = {names.LABEL_QUEUE: queue} if queue else {}
+    kept["labels"] = _only(metadata.get("labels"), labels)
     return kept
+
+
+def _only(values: Object | None, wanted: Iterable[str]) -> Object:
+    return {name: values[name] for name in wanted if values.get(name)} if values else {}

@@ -1,4 +1,4 @@
-"""RedDB tokens that reach no further than a key prefix."""
+"""Tokens made from RedDB's master token: RedDB's own, which reach no further than a key prefix, and the warm pods'."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def scoped_token(master: bytes, prefix: str) -> str:
     message = f"rdb1.{encoded}"
     digest = hmac.new(master, message.encode(), hashlib.sha256).hexdigest()
     return f"{message}.{digest}"
+
+
+def fingerprint(token: str) -> str:
+    """Hex SHA-256: tells whether a token is the right one, and not what it is."""
+    return hashlib.sha256(token.encode()).hexdigest()

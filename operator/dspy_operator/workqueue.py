@@ -1,8 +1,10 @@
-"""A deduplicating work queue: per key one at a time, failures back off, later visits wait in one heap.
+"""A deduplicating work queue: per key one at a time, two lanes, failures back off, later visits wait in one heap.
 
 A key is in at most one of three places: waiting its turn, being worked on, or (with a wake-up of its own) neither.
 What arrives for a key under work runs once more afterwards, however often it arrived. The queue is therefore bounded by
 the number of objects.
+
+What somebody waits for takes the first lane. The second one goes on behind it, at one key in every SECOND_LANE_EVERY.
 """
 
 from __future__ import annotations
@@ -21,18 +23,28 @@ Reconcile = Callable[[K], Awaitable[float | None]]
 # Told of every failed pass, before its backoff begins.
 OnError = Callable[[K, Exception], None]
 
+SECOND_LANE_EVERY = 9
+
 
 class WorkQueue(Generic[K]):
     """Keys of type K (hashable). `clock` is monotonic seconds; `base_s`, `cap_s` bound the backoff of a failing key."""
 
     def __init__(
-        self, *, base_s: float = 0.1, cap_s: float = 60.0, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        base_s: float = 0.1,
+        cap_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        in_second_lane: Callable[[K], bool] = lambda _: False,
     ) -> None:
         self._base_s = base_s
         self._cap_s = cap_s
         self._clock = clock
-        self._ready: deque[K] = deque()
-        self._waiting: set[K] = set()  # what _ready holds
+        self._in_second_lane = in_second_lane
+        self._first: deque[K] = deque()
+        self._second: deque[K] = deque()
+        self._in_a_row = 0  # keys of the first lane since the last one of the second
+        self._waiting: set[K] = set()  # what the lanes hold
         self._working: set[K] = set()
         self._again: set[K] = set()  # arrived while being worked on
         self._failures: dict[K, int] = {}
@@ -44,7 +56,7 @@ class WorkQueue(Generic[K]):
 
     def __len__(self) -> int:
         """How many keys wait their turn."""
-        return len(self._ready)
+        return len(self._waiting)
 
     @property
     def delayed(self) -> int:
@@ -59,15 +71,15 @@ class WorkQueue(Generic[K]):
         if key in self._waiting:
             return
         self._waiting.add(key)
-        self._ready.append(key)
+        (self._second if self._in_second_lane(key) else self._first).append(key)
         async with self._arrived:
             self._arrived.notify()
 
     async def get(self) -> K:
         """The next key. The caller owes a `done` for it."""
         async with self._arrived:
-            await self._arrived.wait_for(lambda: bool(self._ready))
-            key = self._ready.popleft()
+            await self._arrived.wait_for(lambda: bool(self._waiting))
+            key = self._pop()
             self._waiting.discard(key)
             self._working.add(key)
             return key
@@ -126,6 +138,14 @@ class WorkQueue(Generic[K]):
                 del self._due[key]
                 due.append(key)
         return due
+
+    def _pop(self) -> K:
+        its_turn = not self._first or self._in_a_row >= SECOND_LANE_EVERY - 1
+        if self._second and its_turn:
+            self._in_a_row = 0
+            return self._second.popleft()
+        self._in_a_row += 1
+        return self._first.popleft()
 
     def _wake(self, key: K, after_s: float | None) -> None:
         if after_s is None:

@@ -120,7 +120,14 @@ CANNOT_WORK: dict[str, tuple[dict[str, Any], str]] = {
         {"workspace": {"git": {"url": "https://git.invalid/a.git", "secretRef": {"name": "nobody"}}}},
         "SecretNotFound",
     ),
-    "pool-required": ({"poolRef": {"name": "a-pool"}, "pooling": "Require"}, "NotImplemented"),
+    "pool-required": (
+        {
+            "poolRef": {"name": "no-pods"},
+            "pooling": "Require",
+            "lifecycle": {"readyDeadlineSeconds": 5},
+        },
+        "WaitingForWarmPod",
+    ),
     "trained-policy": ({"policy": {"trainingJobRef": {"name": "nobody"}}}, "NotImplemented"),
     "already-passes": ({"task": {"prompt": "x", "check": {"command": ["true"]}}}, "CheckAlreadyPasses"),
     "cannot-start": (
@@ -151,8 +158,8 @@ def sessions_that_cannot_work(kube: Kube) -> None:
     pool = {
         "apiVersion": API_VERSION,
         "kind": "AgentPool",
-        "metadata": {"name": "a-pool"},
-        "spec": {"replicas": 1},
+        "metadata": {"name": "no-pods"},
+        "spec": {"replicas": 0},
     }
     kube.apply(config_map("bad", BUGGY_FILES), escaping_archive(), pool)
     for name, (spec, _) in CANNOT_WORK.items():
@@ -176,14 +183,14 @@ def test_a_session_goes_on_by_itself_when_what_was_missing_appears(kube: Kube) -
     assert done["status"]["result"]["outcome"] == "Solved", kube.story("agentsession", "late")
 
 
-WITHOUT_A_CONTROLLER = {
-    "AgentPool": {"replicas": 1},
+NOT_IMPLEMENTED = {
+    "AgentPool": {"replicas": 1, "runnerOnly": True},
 }
 
 
-@pytest.mark.parametrize("kind", WITHOUT_A_CONTROLLER)
-def test_a_kind_without_a_controller_says_so(kube: Kube, kind: str) -> None:
-    spec = WITHOUT_A_CONTROLLER[kind]
+@pytest.mark.parametrize("kind", NOT_IMPLEMENTED)
+def test_what_is_not_implemented_says_so(kube: Kube, kind: str) -> None:
+    spec = NOT_IMPLEMENTED[kind]
     kube.apply({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": "later"}, "spec": spec})
     assert condition(kube.wait(kind.lower(), "later", "Stalled"), "Stalled")["reason"] == "NotImplemented"
 

@@ -12,6 +12,7 @@ from tests.charts.apiserver import Apiserver, running_apiserver
 from tests.operator.fake_kubelet import FakeKubelet
 from tests.operator.kube import CRDS, Kube
 from tests.operator.process import OperatorProcess
+from tests.operator.warm_pods import WarmPods, warm_pods
 
 _numbers = itertools.count(1)
 
@@ -47,3 +48,10 @@ def operator(apiserver: Apiserver, kube: Kube, tmp_path: Path) -> Iterator[Opera
     """The operator as a process of its own, serving the test's namespace."""
     with OperatorProcess(apiserver.kubeconfig, kube.namespace, tmp_path) as process:
         yield process
+
+
+@pytest.fixture
+def warm(kube: Kube) -> Iterator[WarmPods]:
+    """Plays kubelet and agents for the pods of the test's pools."""
+    with warm_pods(kube) as made:
+        yield made

@@ -53,7 +53,22 @@ class FakeCluster:
             if any(each["uid"] == owner["metadata"]["uid"] for each in pod["metadata"]["ownerReferences"]):
                 yield copy.deepcopy(pod)
 
-    async def delete_pod(self, pod: Object) -> None:
+    async def patch_pod(self, seen: Object, change: Object) -> Object:
+        self._maybe_fail()
+        stored = self.pods.get(seen["metadata"]["name"])
+        if stored is None:
+            raise errors.NotFoundError(seen["metadata"]["name"], 404)
+        if stored["metadata"]["resourceVersion"] != seen["metadata"]["resourceVersion"]:
+            raise errors.ConflictError("the object has been modified", 409)
+        metadata, wanted = stored["metadata"], change["metadata"]
+        for field in ("labels", "annotations"):
+            merged = {**metadata.get(field, {}), **wanted[field]}
+            metadata[field] = {name: value for name, value in merged.items() if value is not None}
+        metadata["ownerReferences"] = wanted["ownerReferences"]
+        metadata["resourceVersion"] = str(next(self.versions))
+        return copy.deepcopy(stored)
+
+    async def delete_pod(self, pod: Object, *, if_unchanged: bool = False) -> None:
         self._maybe_fail()
         self.deleted.append(pod["metadata"]["name"])
         self.pods.pop(pod["metadata"]["name"], None)
@@ -67,6 +82,12 @@ class FakeCluster:
         self.statuses.append(status)
         version = str(next(self.versions))
         return {**seen, "metadata": {**seen["metadata"], "resourceVersion": version}, "status": status}
+
+    async def secret(self, namespace: str, name: str) -> dict[str, str]:
+        raise errors.ForbiddenError("secrets are not for operators", 403)
+
+    async def config_map(self, namespace: str, name: str) -> Object:
+        return {"data": dict.fromkeys(await self.keys_in_config_map(namespace, name), "")}
 
     async def keys_in_secret(self, namespace: str, name: str) -> frozenset[str]:
         raise errors.ForbiddenError("secrets are not for operators", 403)

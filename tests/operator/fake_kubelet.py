@@ -77,15 +77,15 @@ class FakeKubelet:
         """Replaces the named parts of a pod's status."""
         self.kube.patch("pods", name, {"status": status}, "status")
 
-    def start(self, name: str) -> None:
-        """Schedules a session's pod and lets its agent become ready."""
+    def start(self, name: str, address: str = "10.0.0.7") -> None:
+        """Schedules a session's or a pool's pod and lets its agent become ready."""
         self.pod(name)
         self.bind(name)
         self.status(
             name,
             phase="Running",
-            podIP="10.0.0.7",
-            podIPs=[{"ip": "10.0.0.7"}],
+            podIP=address,
+            podIPs=[{"ip": address}],
             conditions=[pod_condition("PodScheduled", "True"), pod_condition("Ready", "True")],
             initContainerStatuses=[terminated("install-runner", 0), running("runner")],
             containerStatuses=[running("agent")],

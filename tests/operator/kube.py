@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 Object = dict[str, Any]
+Objects = list[Object]  # inside Kube, `list` is its method
 
 CRDS = Path(__file__).parents[2] / "crds"
 GROUP = "/apis/dspyagent.io/v1alpha1"
@@ -56,6 +57,10 @@ class Kube:
         manifest = {"apiVersion": "dspyagent.io/v1alpha1", "kind": "TrainingJob"}
         return self.create("trainingjobs", {**manifest, "metadata": {"name": name}, "spec": spec})
 
+    def pool(self, name: str, **spec: Any) -> Object:
+        manifest = {"apiVersion": "dspyagent.io/v1alpha1", "kind": "AgentPool"}
+        return self.create("agentpools", {**manifest, "metadata": {"name": name}, "spec": spec})
+
     def get(self, plural: str, name: str) -> Object | None:
         response = self.http.get(self.path(plural, name))
         return None if response.status_code == 404 else self._checked(response)
@@ -90,6 +95,26 @@ class Kube:
             found = self._watch(plural, name, listed["metadata"]["resourceVersion"], holds, left)
             if found is not None:
                 return found[0]
+
+    def until_list(self, plural: str, selector: str, holds: Callable[[Objects], bool]) -> Objects:
+        """The objects with those labels as soon as `holds` of them. Watches; fails after WAIT_S."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            params = {"labelSelector": selector}
+            listed = self._checked(self.http.get(self.path(plural), params=params))
+            items: Objects = listed["items"]
+            if holds(items):
+                return items
+            left = deadline - time.monotonic()
+            assert left > 0, f"{plural} {selector} stayed {json.dumps(items, indent=1)}"
+            watch: dict[str, str] = {
+                **params,
+                "watch": "true",
+                "resourceVersion": listed["metadata"]["resourceVersion"],
+                "timeoutSeconds": str(max(1, int(left))),
+            }
+            with self.http.stream("GET", self.path(plural), params=watch, timeout=left + 5) as stream:
+                next(stream.iter_lines(), None)  # whatever it is: the list is asked again
 
     def until_condition(self, plural: str, name: str, kind: str, reason: str | None = None) -> Object:
         """The object once that condition is True (with that reason)."""

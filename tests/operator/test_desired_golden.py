@@ -10,8 +10,10 @@ import yaml
 from dspy_operator.desired.envtask_pod import envtask_pod
 from dspy_operator.desired.pod_parts import literal, user_container
 from dspy_operator.desired.session_pod import session_pod
+from dspy_operator.desired.warm_pod import bind_token, claim, template_hash, warm_pod
 from dspy_operator.errors import StalledError
 from dspy_operator.store import Object
+from dspy_operator.tokens import fingerprint
 
 from tests.operator import builders
 
@@ -42,6 +44,7 @@ SESSIONS = {
     ),
     "session-config-map": builders.owner("fix", task=TASK, workspace={"configMapRef": {"name": "bug"}}),
 }
+WARM = builders.owner("pool", template=TEMPLATE, replicas=3)
 TASKS = {
     "envtask-plain": builders.owner("run", command=["echo", "$HOME"]),
     "envtask-full": builders.owner(
@@ -76,6 +79,36 @@ def test_session_pod(name: str, tmp_path: Path) -> None:
 def test_envtask_pod(name: str, tmp_path: Path) -> None:
     settings = builders.settings(tmp_path / "token")
     compare(name, envtask_pod(TASKS[name], settings, settings.reddb_token(), attempt=2))
+
+
+def test_warm_pod(tmp_path: Path) -> None:
+    settings = builders.settings(tmp_path / "token")
+    compare("warm", warm_pod(WARM, settings, settings.reddb_token(), "pool-abcd1234"))
+
+
+def test_claimed_pod(tmp_path: Path) -> None:
+    session = builders.owner("fix")
+    session["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "agents"}
+    compare("claim", claim(session, "pool", attempt=2))
+
+
+def test_what_makes_a_warm_pod_another(tmp_path: Path) -> None:
+    settings, master = builders.settings(tmp_path / "token"), b"m"
+    scaled = {**WARM, "spec": {**WARM["spec"], "replicas": 9}}
+    same = template_hash(WARM, settings, master)
+    assert template_hash(scaled, settings, master) == same
+    assert template_hash({**WARM, "spec": {}}, settings, master) != same
+    assert template_hash(WARM, settings, b"rotated") != same
+    upgraded = builders.settings(tmp_path / "token", agent_image="agent:2")
+    assert template_hash(WARM, upgraded, master) != same
+
+
+def test_a_warm_pod_does_not_tell_its_token(tmp_path: Path) -> None:
+    settings = builders.settings(tmp_path / "token")
+    made = str(warm_pod(WARM, settings, b"master", "pool-abcd1234"))
+    assert "rdb1." not in made
+    assert fingerprint(bind_token(b"master", "team", "pool-abcd1234")) in made
+    assert bind_token(b"master", "team", "pool-abcd1234") != bind_token(b"master", "team", "pool-abcd1235")
 
 
 def test_queue_label_reaches_the_pod(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ async def get_ready(world: World, **spec: Any) -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    [{"poolRef": {"name": "warm"}}, {"envFrom": [{"configMapRef": {"name": "data"}}]}],
+    [{"poolRef": {"name": "warm"}, "pooling": "Never"}, {"envFrom": [{"configMapRef": {"name": "data"}}]}],
     ids=["pool", "config map"],
 )
 async def test_session_at_work_needs_nothing_that_its_start_needed(world: World, spec: Object) -> None:
@@ -128,15 +128,14 @@ async def test_session_at_work_needs_nothing_that_its_start_needed(world: World,
 
 
 async def test_killed_between_the_pod_and_the_status(world: World) -> None:
-    world.ctx.store.put(names.ENV_TASKS, builders.owner("run", command=["true"]))
-    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
-    await envtask.reconcile(world.ctx, TASK)
-    await agentsession.reconcile(world.ctx, SESSION)
-    world.forget()
-    world.ctx.store.put(names.ENV_TASKS, builders.owner("run", command=["true"]))
-    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
-    await envtask.reconcile(world.ctx, TASK)
-    await agentsession.reconcile(world.ctx, SESSION)
+    for _ in range(2):
+        task = builders.owner("run", command=["true"])
+        task["metadata"]["uid"] = "of-the-task"
+        world.forget()
+        world.ctx.store.put(names.ENV_TASKS, task)
+        world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
+        await envtask.reconcile(world.ctx, TASK)
+        await agentsession.reconcile(world.ctx, SESSION)
     assert world.cluster.created == ["run-1", "fix"]
     assert world.status(TASK)["attempts"] == 1
 

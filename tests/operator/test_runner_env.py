@@ -10,6 +10,7 @@ from dspy_operator.desired.envtask_pod import envtask_pod
 from dspy_operator.desired.quantity import quantity
 from dspy_operator.desired.runner_env import of_serve
 from dspy_operator.desired.session_pod import session_pod
+from dspy_operator.desired.warm_pod import warm_pod
 from dspy_operator.store import Object
 
 from tests.operator import builders
@@ -40,6 +41,7 @@ def containers(tmp_path: Path) -> list[Object]:
     hostile = {"envFrom": [{"secretRef": {"name": "s"}}], "env": [{"name": "A", "value": "1"}]}
     session = session_pod(builders.owner("fix", **hostile), {}, settings, b"m", attempt=1)
     task = envtask_pod(builders.owner("run", command=["true"], workspace=SETUP, **hostile), settings, b"m", 1)
+    warm = warm_pod(builders.owner("pool"), settings, b"m", "pool-1")["spec"]["initContainers"][1]
     every = [
         each
         for pod in (session, task)
@@ -47,7 +49,7 @@ def containers(tmp_path: Path) -> list[Object]:
         if "envFrom" in each
     ]
     assert [each["name"] for each in every] == ["runner", "setup", "task"]
-    return every
+    return [*every, warm]
 
 
 def test_every_setting_of_the_runner_is_a_flag_or_pinned(tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_what_the_runner_requires_by_itself_is_required_in_pods(tmp_path: Path) 
 
 
 def test_the_users_own_variables_come_first(tmp_path: Path) -> None:
-    for container in containers(tmp_path):
+    for container in containers(tmp_path)[:-1]:  # a warm one has no user yet
         names = [variable["name"] for variable in container["env"]]
         assert names[0] == "A"
         ours = [name for name in names[1:] if name != "JOB_COMPLETION_INDEX"]

@@ -19,7 +19,7 @@ GIT = {"url": "https://git.example/r.git", "secretRef": {"name": "absent"}}
 
 SESSIONS: list[tuple[dict[str, Any], str, str]] = [
     ({**SEARCH, "poolRef": {"name": "absent"}}, "PoolNotFound", "create it"),
-    ({**SEARCH, "poolRef": {"name": "absent"}, "pooling": "Require"}, "NotImplemented", "spec.pooling"),
+    ({**SEARCH, "poolRef": {"name": "absent"}, "pooling": "Require"}, "PoolNotFound", "create it"),
     (
         {**SEARCH, "env": [{"name": "A", "valueFrom": {"secretKeyRef": KEY}}]},
         "SecretNotFound",
@@ -78,9 +78,9 @@ def test_tasks_stall(kube: Kube, operator: OperatorProcess, subtests: pytest.Sub
 
 @pytest.mark.parametrize(
     ("plural", "kind", "spec"),
-    [("agentpools", "AgentPool", {"replicas": 1})],
+    [("agentpools", "AgentPool", {"replicas": 1, "runnerOnly": True})],
 )
-def test_kinds_without_a_controller_say_so(
+def test_what_is_not_implemented_says_so(
     kube: Kube, operator: OperatorProcess, plural: str, kind: str, spec: Object
 ) -> None:
     header = {"apiVersion": "dspyagent.io/v1alpha1", "kind": kind, "metadata": {"name": "early"}}
@@ -98,7 +98,7 @@ def test_missing_pool_appears(kube: Kube, operator: OperatorProcess) -> None:
     kube.session("waits", **SEARCH, poolRef={"name": "late"})
     kube.until_condition("agentsessions", "waits", "Stalled", "PoolNotFound")
     header = {"apiVersion": "dspyagent.io/v1alpha1", "kind": "AgentPool", "metadata": {"name": "late"}}
-    kube.create("agentpools", {**header, "spec": {"template": {"image": "python:3.12"}}})
+    kube.create("agentpools", {**header, "spec": {"replicas": 0, "template": {"image": "python:3.12"}}})
     pod = kube.until("pods", "waits", lambda seen: seen is not None)
     assert pod is not None
     assert pod["spec"]["initContainers"][1]["image"] == "python:3.12"

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from dspy_operator import errors, names, resync
 from dspy_operator.names import Key
-from dspy_operator.reconcile.context import ClusterClient, Context
+from dspy_operator.reconcile.context import Context
 from dspy_operator.reconcile.start import note_loss
 from dspy_operator.store import PODS, Object, Store
 
@@ -72,10 +72,12 @@ def test_tombstones_are_bounded() -> None:
 
 
 def context(tmp_path: Path, store: Store) -> Context:
-    unused = cast("ClusterClient", None)
-    return Context(
-        builders.settings(tmp_path / "token"), unused, store, lambda: datetime(2026, 1, 1, tzinfo=UTC)
-    )
+    async def wake(key: Key) -> None:
+        raise AssertionError(f"{key} was woken")
+
+    unused = cast("Any", None)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return Context(builders.settings(tmp_path / "token"), unused, unused, store, lambda: now, wake)
 
 
 def test_losses_are_kept_for_living_owners_only(tmp_path: Path) -> None:

@@ -115,6 +115,22 @@ async def test_time_keeper_wakes_keys() -> None:
     await end([keeper])
 
 
+async def test_the_second_lane_waits_but_never_starves() -> None:
+    queue: WorkQueue[int] = WorkQueue(in_second_lane=is_odd)
+    for key in (1, 3, *range(0, 60, 2)):
+        await queue.add(key)
+    order = []
+    while len(queue):
+        order.append(await queue.get())
+        await queue.done(order[-1])
+    assert [order.index(1), order.index(3)] == [8, 17]
+    assert [key for key in order if not is_odd(key)] == list(range(0, 60, 2))
+
+
+def is_odd(key: int) -> bool:
+    return key % 2 == 1
+
+
 class QueueModel(RuleBasedStateMachine):
     """Against a model: what waits, what is worked on, and when each key is due."""
 
@@ -122,8 +138,9 @@ class QueueModel(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.loop = asyncio.new_event_loop()
-        self.queue: WorkQueue[int] = WorkQueue(clock=lambda: self.now)
+        self.queue: WorkQueue[int] = WorkQueue(clock=lambda: self.now, in_second_lane=is_odd)
         self.waiting: list[int] = []
+        self.in_a_row = 0  # of the first lane
         self.working: dict[int, bool] = {}  # key → arrived again meanwhile
         self.due: dict[int, float] = {}
 
@@ -139,8 +156,16 @@ class QueueModel(RuleBasedStateMachine):
     @rule()
     def get(self) -> None:
         key = self.loop.run_until_complete(self.queue.get())
-        assert key == self.waiting.pop(0)
+        assert key == self.next_key()
+        self.waiting.remove(key)
+        self.in_a_row = 0 if is_odd(key) else self.in_a_row + 1
         self.working[key] = False
+
+    def next_key(self) -> int:
+        """The first of its lane: the second lane's turn is when the first is empty, and at every ninth key."""
+        seconds = [key for key in self.waiting if is_odd(key)]
+        firsts = [key for key in self.waiting if not is_odd(key)]
+        return seconds[0] if seconds and (not firsts or self.in_a_row >= 8) else firsts[0]
 
     @precondition(lambda self: self.working)
     @rule(data=st.data(), after_s=st.none() | st.integers(0, 20))

@@ -12,6 +12,7 @@ from dspy_operator.reconcile.start import note_loss
 from dspy_operator.store import PODS, Object, Store
 
 from tests.operator import builders
+from tests.operator.fake_agents import FakeAgents
 from tests.operator.fake_cluster import FakeCluster
 
 
@@ -21,11 +22,19 @@ class World:
     def __init__(self, tmp_path: Path) -> None:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
         self.cluster = FakeCluster()
-        self.ctx = Context(builders.settings(tmp_path / "token"), self.cluster, Store(), lambda: self.time)
+        self.settings = builders.settings(tmp_path / "token")
+        self.agents, self.woken = FakeAgents(), list[Key]()
+        self.ctx = self._context()
+
+    def _context(self) -> Context:
+        async def wake(key: Key) -> None:
+            self.woken.append(key)
+
+        return Context(self.settings, self.cluster, self.agents, Store(), lambda: self.time, wake)
 
     def forget(self) -> None:
         """What a restart does: everything that was only in memory is gone, nothing is listed yet."""
-        self.ctx = Context(self.ctx.settings, self.cluster, Store(), lambda: self.time)
+        self.ctx = self._context()
 
     def restart(self, key: Key) -> None:
         """A restart after which that one object is listed, and neither its pods nor anything else."""

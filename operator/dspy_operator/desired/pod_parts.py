@@ -16,6 +16,7 @@ WORKSPACE = "/workspace"
 WORKSPACE_SOURCE = "/dspy/workspace-source"
 GIT_SECRET = "/dspy/git-secret"  # noqa: S105 - a path
 TERMINATION_LOG = "/dev/termination-log"
+BOUND = "/dspy/bound"
 RUNNER = f"{BIN}/env-runner"
 
 DEFAULT_UID = 1000
@@ -36,9 +37,10 @@ _SIZE_LIMITS = {
     "workspace": "10Gi",
     "forks": "20Gi",
     "tmp": "4Gi",
+    "bound": "16Mi",  # the session that a warm pod was given, with its secrets
     "scratch": "10Gi",  # a repository's clone, and the archive made of it
 }
-_IN_MEMORY = frozenset({"token"})  # what must not reach a disk
+_IN_MEMORY = frozenset({"token", "bound"})  # what must not reach a disk
 
 
 def metadata(plural: str, owner: Object, pod_name: str, attempt: int) -> Object:

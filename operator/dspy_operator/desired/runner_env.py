@@ -45,6 +45,7 @@ _SERVE = {
     "RUNNER_STOP_GRACE_SECONDS": "5",
     "RUNNER_PORT_FILE": "/forks/port",  # where no command can put a link in its place
     "RUNNER_EXIT_WITH_PARENT": "false",
+    "RUNNER_BINDABLE": "false",  # a warm pod's has the flag
 }
 
 

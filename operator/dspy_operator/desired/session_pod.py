@@ -1,4 +1,4 @@
-"""The pod of an AgentSession, started cold.
+"""The pod of an AgentSession, started cold; and the containers that it shares with a warm one.
 
 init install-runner   copies the runner's static binary and writes a token
 sidecar runner        the user's image, serving commands on the workspace; never sees the agent's secrets
@@ -18,26 +18,47 @@ RUNNER_PORT = 8080
 AGENT_PORT = 9000
 
 
-def session_pod(
-    session: Object, template: Object, settings: Settings, master_token: bytes, attempt: int
+def session_pod(  # noqa: PLR0913 - all that a pod is made from
+    session: Object,
+    template: Object,
+    settings: Settings,
+    master_token: bytes,
+    attempt: int,
+    *,
+    launch_reason: str = "",
 ) -> Object:
-    """The manifest. `template` is the session's own, its pool's or empty; `attempt` counts its pods from 1."""
+    """The manifest. `template` is the session's own, its pool's or empty; `attempt` counts its pods from 1.
+
+    `launch_reason`: why it is not a warm pod, where the session would have taken one.
+    """
     workspace = session["spec"].get("workspace", {})
     meta = parts.metadata(
         names.AGENT_SESSIONS, session, names.session_pod(session["metadata"]["name"]), attempt
     )
-    spec = parts.pod_spec(settings, template, restart_policy="OnFailure")
-    spec["initContainers"] = [parts.install_runner(settings), _runner(session, template, settings)]
-    spec["containers"] = [_agent(session, workspace, settings, master_token)]
-    spec["volumes"] = [
-        *(parts.empty_dir(name) for name in ("bin", "token", "workspace", "forks", "tmp", "scratch")),
-        *parts.source_volumes(workspace),
-    ]
+    if launch_reason:
+        meta["annotations"][names.ANNOTATION_LAUNCH_REASON] = launch_reason
+    agent = agent_container(settings, "session", _agent_env(session, workspace, master_token))
+    agent["volumeMounts"] += parts.source_mounts(workspace)
+    network = ["--network", parts.egress(session["spec"])]
+    spec = pod_spec(settings, template, runner_container(settings, session["spec"], template, network), agent)
+    spec["volumes"] += parts.source_volumes(workspace)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
 
-def _runner(session: Object, template: Object, settings: Settings) -> Object:
-    container = parts.user_container(settings, names.CONTAINER_RUNNER, session["spec"], template)
+def pod_spec(settings: Settings, template: Object, runner: Object, agent: Object) -> Object:
+    """The spec of a pod with these two containers."""
+    spec = parts.pod_spec(settings, template, restart_policy="OnFailure")
+    spec["initContainers"] = [parts.install_runner(settings), runner]
+    spec["containers"] = [agent]
+    spec["volumes"] = [
+        parts.empty_dir(name) for name in ("bin", "token", "workspace", "forks", "tmp", "scratch")
+    ]
+    return spec
+
+
+def runner_container(settings: Settings, spec: Object, template: Object, network: list[str]) -> Object:
+    """The sidecar. `spec` has the session's env and envFrom; `network` is what the runner is told of it."""
+    container = parts.user_container(settings, names.CONTAINER_RUNNER, spec, template)
     container["restartPolicy"] = "Always"  # what makes an init container a sidecar
     container["command"] = [
         parts.RUNNER,
@@ -50,8 +71,7 @@ def _runner(session: Object, template: Object, settings: Settings) -> Object:
         parts.WORKSPACE,
         "--forks-dir",
         "/forks",
-        "--network",
-        parts.egress(session["spec"]),
+        *network,
     ]
     container["env"] = [*container.get("env", []), *runner_env.of_serve(container["resources"])]
     container["volumeMounts"] = [
@@ -64,10 +84,11 @@ def _runner(session: Object, template: Object, settings: Settings) -> Object:
     return container
 
 
-def _agent(session: Object, workspace: Object, settings: Settings, master_token: bytes) -> Object:
+def agent_container(settings: Settings, verb: str, variables: list[Object]) -> Object:
+    """The agent. `variables` come before those that it always has."""
     container = parts.own_container(settings, names.CONTAINER_AGENT, settings.agent_image)
-    container["args"] = ["session"]
-    container["env"] = _agent_env(session, workspace, settings, master_token)
+    container["args"] = [verb]
+    container["env"] = [*variables, *_common_env(settings)]
     container["ports"] = [{"name": "agent", "containerPort": AGENT_PORT}]
     container["readinessProbe"] = {
         "httpGet": {"path": "/readyz", "port": "agent"},
@@ -79,26 +100,16 @@ def _agent(session: Object, workspace: Object, settings: Settings, master_token:
     container["volumeMounts"] = [
         parts.mount("token", "/dspy/token", read_only=True),
         parts.mount("scratch", "/scratch"),
-        *parts.source_mounts(workspace),
     ]
     return container
 
 
-def _agent_env(session: Object, workspace: Object, settings: Settings, master_token: bytes) -> list[Object]:
+def _agent_env(session: Object, workspace: Object, master_token: bytes) -> list[Object]:
     identity = {key: session["metadata"][key] for key in ("namespace", "name", "uid")}
     described = parts.compact_json({"metadata": identity, "spec": session["spec"]})
     variables = [
         parts.env("DSPY_AGENT_SESSION", described),
-        parts.env("DSPY_AGENT_LISTEN", f"0.0.0.0:{AGENT_PORT}"),
-        parts.env("DSPY_AGENT_RUNNER_URL", f"http://127.0.0.1:{RUNNER_PORT}"),
-        parts.env("DSPY_AGENT_RUNNER_TOKEN_FILE", parts.TOKEN_FILE),
-        parts.env("DSPY_AGENT_REDDB_URL", settings.reddb_url),
-        parts.env("DSPY_AGENT_REDDB_HTTP_URL", settings.reddb_http_url),
         parts.env("DSPY_AGENT_REDDB_TOKEN", scoped_token(master_token, names.session_prefix(**identity))),
-        parts.env("DSPY_AGENT_RETENTION_DAYS", str(settings.retention_days)),
-        parts.env("DSPY_AGENT_TERMINATION_LOG", parts.TERMINATION_LOG),
-        parts.env("HOME", "/scratch"),
-        parts.env("TMPDIR", "/scratch"),
         *parts.source_env(workspace),
     ]
     key = session["spec"].get("policy", {}).get("llm", {}).get("apiKeySecretRef")
@@ -106,3 +117,17 @@ def _agent_env(session: Object, workspace: Object, settings: Settings, master_to
         reference = {"name": key["name"], "key": key["key"]}
         variables.append({"name": "DSPY_AGENT_LLM_API_KEY", "valueFrom": {"secretKeyRef": reference}})
     return variables
+
+
+def _common_env(settings: Settings) -> list[Object]:
+    return [
+        parts.env("DSPY_AGENT_LISTEN", f"0.0.0.0:{AGENT_PORT}"),
+        parts.env("DSPY_AGENT_RUNNER_URL", f"http://127.0.0.1:{RUNNER_PORT}"),
+        parts.env("DSPY_AGENT_RUNNER_TOKEN_FILE", parts.TOKEN_FILE),
+        parts.env("DSPY_AGENT_REDDB_URL", settings.reddb_url),
+        parts.env("DSPY_AGENT_REDDB_HTTP_URL", settings.reddb_http_url),
+        parts.env("DSPY_AGENT_RETENTION_DAYS", str(settings.retention_days)),
+        parts.env("DSPY_AGENT_TERMINATION_LOG", parts.TERMINATION_LOG),
+        parts.env("HOME", "/scratch"),
+        parts.env("TMPDIR", "/scratch"),
+    ]

@@ -1,20 +1,20 @@
-"""AgentSession: one pod, started cold, recreated when it is lost, until the agent reports the end."""
+"""AgentSession: one pod, warm from a pool or started cold, replaced when lost, until the agent reports its end."""
 
 from __future__ import annotations
 
 from dspy_operator import names
 from dspy_operator.desired.session_pod import session_pod
-from dspy_operator.errors import StalledError
+from dspy_operator.errors import NotBindableError, StalledError
 from dspy_operator.names import Key
-from dspy_operator.reconcile import references, unsupported
+from dspy_operator.reconcile import references, unsupported, warm
 from dspy_operator.reconcile.context import Context, earliest, expire, write_status
 from dspy_operator.reconcile.start import create_pod, find_pod, lost_pods, pause_s
 from dspy_operator.status import pods
 from dspy_operator.status.conditions import is_true, merge, parse_time
-from dspy_operator.status.session import MAX_LOST_PODS, finish_of, observe
+from dspy_operator.status.session import MAX_LOST_PODS, finish_of, observe, without_warm_pod
 from dspy_operator.status.session_fields import status_fields
 from dspy_operator.status.session_view import Finish, View, finished, stalled, waiting
-from dspy_operator.store import Object
+from dspy_operator.store import Object, claimed_from, pool_of
 
 _POOL_RETRY_S = 60.0
 
@@ -23,14 +23,20 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     """One pass. Returns after how many seconds time alone would change something."""
     session = ctx.store.get(key)
     if session is None or session["metadata"].get("deletionTimestamp"):
+        await _wait_no_longer(ctx, key)
         return None
     if is_true(session, "Finished"):
+        await _wait_no_longer(ctx, key)
         return await _after_the_end(ctx, session)
     pod = _pod_of(ctx, session) or await _unseen_pod(ctx, session)
     try:
         seen = await _advance(ctx, session, pod)
     except StalledError as error:
         seen = stalled(error, pod)
+    if seen.waits_for_pool:
+        ctx.claims.wait(key, pool_of(session))
+    else:
+        await _wait_no_longer(ctx, key)
     write_again_s = await _write(ctx, session, seen)
     return earliest(seen.look_again_s, write_again_s, _shutdown_in_s(ctx, session))
 
@@ -50,7 +56,8 @@ async def _advance(ctx: Context, session: Object, pod: Object | None) -> View:
         await ctx.cluster.delete_pod(pod)
         return waiting("PodLost", f"The session's pod was lost: {pods.loss(pod)}", None)
     if pod is not None:
-        return observe(session, pod, ctx.now())
+        await _delete_others(ctx, session, pod)
+        return await warm.look(ctx, session, pod)
     return await _start(ctx, session)
 
 
@@ -62,18 +69,52 @@ async def _start(ctx: Context, session: Object) -> View:
     wait_s = pause_s(ctx, lost)
     if lost is not None and wait_s > 0:
         return waiting("PodLost", f"The session's pod was lost: {lost.reason}", wait_s)
-    template = _template(ctx, session)
+    pool = _pool(ctx, session)
     await references.check(ctx, session["metadata"]["namespace"], session["spec"])
     attempt = 1 if lost is None else lost.attempt + 1
-    manifest = session_pod(session, template, ctx.settings, ctx.settings.reddb_token(), attempt)
-    pod = await create_pod(ctx, session, manifest)
-    return observe(session, pod, ctx.now())
+    if pool is None or session["spec"].get("pooling") == "Never":
+        return await _start_cold(ctx, session, pool, attempt)
+    return await _start_from(ctx, session, pool, attempt)
+
+
+async def _start_from(ctx: Context, session: Object, pool: Object, attempt: int) -> View:
+    """In a warm pod of the pool; without one, as spec.pooling says."""
+    only_warm = session["spec"].get("pooling") == "Require"
+    try:
+        seen = await warm.take(ctx, session, pool, attempt)
+    except NotBindableError as error:
+        if only_warm:
+            said = f"No warm pod can take this session, which spec.pooling requires: {error}"
+            raise StalledError("NotBindable", said, _POOL_RETRY_S) from error
+        return await _start_cold(ctx, session, pool, attempt, str(error))
+    if seen is not None:
+        return seen
+    if only_warm:
+        return without_warm_pod(session, pool, ctx.now())
+    why = f"AgentPool {pool['metadata']['name']} had no free warm pod."
+    return await _start_cold(ctx, session, pool, attempt, why)
+
+
+async def _start_cold(
+    ctx: Context, session: Object, pool: Object | None, attempt: int, why: str = ""
+) -> View:
+    template = (session if pool is None else pool)["spec"].get("template", {})
+    master = ctx.settings.reddb_token()
+    manifest = session_pod(session, template, ctx.settings, master, attempt, launch_reason=why)
+    return observe(session, await create_pod(ctx, session, manifest), ctx.now())
+
+
+async def _wait_no_longer(ctx: Context, key: Key) -> None:
+    """Leaves the queue for warm pods. The pool then sees whose turn it is: the pod may not have been taken."""
+    pool = ctx.claims.leave(key)
+    if pool is not None:
+        await ctx.wake(pool)
 
 
 async def _after_the_end(ctx: Context, session: Object) -> float | None:
-    pod = _pod_of(ctx, session)
-    if pod is not None and not _ends_by_itself(pod):
-        await ctx.cluster.delete_pod(pod)
+    for pod in ctx.store.pods_of(session["metadata"]["uid"]):
+        if not _ends_by_itself(pod):
+            await ctx.cluster.delete_pod(pod)
     ttl_s = session["spec"].get("lifecycle", {}).get("ttlSecondsAfterFinished")
     return await expire(ctx, names.AGENT_SESSIONS, session, session["status"]["finishTime"], ttl_s)
 
@@ -98,27 +139,44 @@ async def _write(ctx: Context, session: Object, seen: View) -> float | None:
     return earliest(again_s, await _after_the_end(ctx, current)) if current is not None else again_s
 
 
-def _template(ctx: Context, session: Object) -> Object:
-    spec = session["spec"]
-    if "poolRef" not in spec:
-        own: Object = spec.get("template", {})
-        return own
-    namespace, name = session["metadata"]["namespace"], spec["poolRef"]["name"]
-    pool = ctx.store.get(Key(names.AGENT_POOLS, namespace, name))
+def _pool(ctx: Context, session: Object) -> Object | None:
+    """The pool that the session names, if it names one."""
+    key = pool_of(session)
+    if key is None:
+        return None
+    pool = ctx.store.get(key)
     if pool is None:
         message = (
-            f"AgentPool {name} does not exist in namespace {namespace}: create it, or create the "
+            f"AgentPool {key.name} does not exist in namespace {key.namespace}: create it, or create the "
             "session again without spec.poolRef."
         )
         raise StalledError("PoolNotFound", message, _POOL_RETRY_S)
-    template: Object = pool["spec"].get("template", {})
-    return template
+    return pool
 
 
 def _pod_of(ctx: Context, session: Object) -> Object | None:
-    name = names.session_pod(session["metadata"]["name"])
-    found = (pod for pod in ctx.store.pods_of(session["metadata"]["uid"]) if pod["metadata"]["name"] == name)
-    return next(found, None)
+    """The session's pod: the one that its status names, else the oldest.
+
+    A claimed one that goes before the status ever named it was given up: its agent never had the session.
+    """
+    named = session["status"].get("podName")
+    found = [
+        pod
+        for pod in ctx.store.pods_of(session["metadata"]["uid"])
+        if pod["metadata"]["name"] == named or claimed_from(pod) is None or not pods.is_deleting(pod)
+    ]
+    return min(
+        found,
+        key=lambda pod: (pod["metadata"]["name"] != named, pods.created_at(pod), pod["metadata"]["name"]),
+        default=None,
+    )
+
+
+async def _delete_others(ctx: Context, session: Object, kept: Object) -> None:
+    """Two replicas that both took themselves for the leader may each have claimed a pod: one is enough."""
+    for pod in ctx.store.pods_of(session["metadata"]["uid"]):
+        if pod["metadata"]["uid"] != kept["metadata"]["uid"] and not pods.is_deleting(pod):
+            await ctx.cluster.delete_pod(pod)
 
 
 async def _unseen_pod(ctx: Context, session: Object) -> Object | None:
@@ -126,8 +184,7 @@ async def _unseen_pod(ctx: Context, session: Object) -> Object | None:
     status = session["status"]
     if "podName" not in status:
         return None
-    name = names.session_pod(session["metadata"]["name"])
-    return await find_pod(ctx, session, name, status.get("attempts", 1))
+    return await find_pod(ctx, session, status["podName"], status.get("attempts", 1))
 
 
 def _shutdown_in_s(ctx: Context, session: Object) -> float | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from dspy_operator import errors, names
+from dspy_operator.names import Key
+from dspy_operator.reconcile.claims import Claims
+from dspy_operator.reconcile.pauses import Pause
 from dspy_operator.settings import Settings
-from dspy_operator.status.conditions import MINOR_DELAY_S, Change, compare, find, parse_time, timestamp
+from dspy_operator.status.conditions import Change, Minor, compare, find, parse_time, timestamp
 from dspy_operator.store import Object, Store
 
 logger = logging.getLogger(__name__)
@@ -22,11 +25,14 @@ class ClusterClient(Protocol):
     async def create_pod(self, manifest: Object) -> Object: ...
     async def get_pod(self, namespace: str, name: str) -> Object: ...
     def pods_of(self, plural: str, owner: Object) -> AsyncIterator[Object]: ...
-    async def delete_pod(self, pod: Object) -> None: ...
+    async def patch_pod(self, seen: Object, change: Object) -> Object: ...
+    async def delete_pod(self, pod: Object, *, if_unchanged: bool = False) -> None: ...
     async def delete(self, plural: str, seen: Object) -> None: ...
     async def apply_status(self, plural: str, seen: Object, status: Object) -> Object: ...
     async def keys_in_secret(self, namespace: str, name: str) -> frozenset[str]: ...
     async def keys_in_config_map(self, namespace: str, name: str) -> frozenset[str]: ...
+    async def secret(self, namespace: str, name: str) -> dict[str, str]: ...
+    async def config_map(self, namespace: str, name: str) -> Object: ...
     async def create_event(self, event: Object) -> None: ...
     async def set_finalizers(self, plural: str, seen: Object, finalizers: list[str]) -> Object: ...
     async def create_ray_job(self, manifest: Object) -> Object: ...
@@ -49,6 +55,12 @@ class TaskQueue(Protocol):
     async def log(self, task_id: str, position: str) -> tuple[str, str]: ...
 
 
+class AgentClient(Protocol):
+    """agents.py, as reconciles use it."""
+
+    async def bind(self, endpoint: str, token: str, body: bytes, wait_s: int) -> str: ...
+
+
 @dataclass
 class Pace:
     """What a process remembers of a task with many runs: what it need not do again, and when it did what it may not do
@@ -63,16 +75,21 @@ class Pace:
 
 @dataclass
 class Context:
-    """`now` is the time of day (UTC, aware). `minor_since` remembers when a status began to differ in small things.
+    """`now` is the time of day (UTC, aware); `wake` has an object looked at.
 
-    `paces` has those of tasks with many runs, by uid.
     `ray_logs` and `task_queue` are what training reaches beside the Kubernetes API, where it is there.
+    `minor_since` remembers when a status began to differ in small things. `paces` has those of tasks with
+    many runs, by uid.
     """
 
     settings: Settings
     cluster: ClusterClient
+    agents: AgentClient
     store: Store
     now: Callable[[], datetime]
+    wake: Callable[[Key], Awaitable[None]]
+    claims: Claims = field(default_factory=Claims)
+    pauses: dict[Key, Pause] = field(default_factory=dict)
     minor_since: dict[str, datetime] = field(default_factory=dict)
     paces: dict[str, Pace] = field(default_factory=dict)
     ray_logs: RayLogs | None = None
@@ -84,16 +101,22 @@ class Context:
         self.paces.pop(uid, None)
 
 
-async def write_status(ctx: Context, plural: str, seen: Object, status: Object) -> float | None:
+async def write_status(
+    ctx: Context,
+    plural: str,
+    seen: Object,
+    status: Object,
+    minor: Minor = Minor(),  # noqa: B008 - frozen
+) -> float | None:
     """Writes the status where it says something new. Returns when to come back for what can wait, in seconds.
 
     A newly stalled object gets an Event first: the other way round, an operator that ends between the two loses it.
     """
     uid, now = seen["metadata"]["uid"], ctx.now()
-    change = compare(seen["status"], status)
+    change = compare(seen["status"], status, minor)
     if change is Change.MINOR:
         since = ctx.minor_since.setdefault(uid, now)
-        left_s = MINOR_DELAY_S - (now - since).total_seconds()
+        left_s = minor.delay_s - (now - since).total_seconds()
         if left_s > 0:
             return left_s
     ctx.minor_since.pop(uid, None)

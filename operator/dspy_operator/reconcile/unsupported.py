@@ -19,9 +19,13 @@ def check_session(session: Object) -> None:
         "spec.network.egress.hosts": bool(egress.get("hosts")),
         "spec.network.egress.cidrs": bool(egress.get("cidrs")),
         "spec.lifecycle.idleTimeoutSeconds": "idleTimeoutSeconds" in spec.get("lifecycle", {}),
-        "spec.pooling: Require": spec.get("pooling") == "Require",
     }
     _refuse(unsupported)
+
+
+def check_pool(pool: Object) -> None:
+    """Raises StalledError for a pool that asks for what this release cannot do."""
+    _refuse({"spec.runnerOnly": pool["spec"].get("runnerOnly", False)})
 
 
 def check_task(task: Object) -> None:
@@ -50,6 +54,8 @@ def _words(field: str) -> str:
     remedy = (
         "set it to Running"
         if field.startswith("spec.operatingMode")
+        else "set it to false"
+        if field == "spec.runnerOnly"
         else "create the object again without it"
     )
     return f"{field} is not implemented in this release: {remedy}."

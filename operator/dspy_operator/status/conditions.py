@@ -16,9 +16,16 @@ _MESSAGE_MAX = 2048
 # Progress that nobody waits for rides with the next material change, or is written alone after MINOR_DELAY_S: a session
 # that starts quickly costs three status writes, and one that does not still tells the truth.
 MINOR_DELAY_S = 5.0
-_MINOR_CONDITIONS = frozenset({"Scheduled", "WorkspaceReady"})
-_MINOR_FIELDS = frozenset({"checkpoint", "conditions", "logPosition", "nodeName", "phase", "progress"})
 _REASON_MATTERS = frozenset({"Stalled", "Finished", "Complete", "Failed"})
+
+
+@dataclass(frozen=True)
+class Minor:
+    """Of a kind's status, what can wait for `delay_s`."""
+
+    conditions: frozenset[str] = frozenset({"Scheduled", "WorkspaceReady"})
+    fields: frozenset[str] = frozenset({"checkpoint", "logPosition", "nodeName", "phase", "progress"})
+    delay_s: float = MINOR_DELAY_S
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,11 @@ def merge(
     return merged
 
 
-def compare(stored: Object, wanted: Object) -> Change:
+def compare(stored: Object, wanted: Object, minor: Minor = Minor()) -> Change:
     """Whether `wanted` differs from `stored`, and whether anybody waits for the difference."""
     if stored == wanted:
         return Change.NONE
-    if _material(stored) == _material(wanted):
+    if _material(stored, minor) == _material(wanted, minor):
         return Change.MINOR
     return Change.MATERIAL
 
@@ -95,13 +102,14 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _material(status: Object) -> Object:
+def _material(status: Object, minor: Minor) -> Object:
     conditions = {
         each["type"]: (each["status"], each["reason"] if _reason_matters(each) else None)
         for each in status.get("conditions") or ()
-        if each["type"] not in _MINOR_CONDITIONS
+        if each["type"] not in minor.conditions
     }
-    others = {name: value for name, value in status.items() if name not in _MINOR_FIELDS}
+    unequal = {"conditions", *minor.fields}
+    others = {name: value for name, value in status.items() if name not in unequal}
     return {**others, "conditions": conditions}
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dspy_operator import names
+from dspy_operator.desired.session_pod import AGENT_PORT
 from dspy_operator.status.conditions import parse_time
-from dspy_operator.store import Object
+from dspy_operator.store import Object, has_ended
 
 # The kubelet keeps trying on its own after each of these; a person has to change something for it to succeed.
 _CONFIG_TROUBLE = {
@@ -86,7 +87,20 @@ def is_bound(pod: Object) -> bool:
 
 def is_over(pod: Object) -> bool:
     """Whether the pod as a whole has ended. A kubelet says so before it lets a deleted pod go."""
-    return phase(pod) in ("Failed", "Succeeded")
+    return has_ended(pod)
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether the kubelet finds all its containers ready, and nobody has asked it to go."""
+    return condition(pod, "Ready").get("status") == "True" and not is_deleting(pod)
+
+
+def endpoint(pod: Object) -> str | None:
+    """The base URL of the pod's agent, once the pod has an address."""
+    address = pod["status"].get("podIP")
+    if not address:
+        return None
+    return f"http://[{address}]:{AGENT_PORT}" if ":" in address else f"http://{address}:{AGENT_PORT}"
 
 
 def phase(pod: Object) -> str:

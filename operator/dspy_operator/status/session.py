@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from dspy_operator import names
 from dspy_operator.errors import ReportInvalidError, StalledError
 from dspy_operator.reports import agent_report
 from dspy_operator.status import pods
-from dspy_operator.status.session_view import Finish, View, finished, ready, stalled, starting
+from dspy_operator.status.conditions import find, parse_time
+from dspy_operator.status.session_view import Finish, View, finished, ready, stalled, starting, waiting
 from dspy_operator.store import Object
 
 MAX_LOST_PODS = 6
@@ -23,7 +25,7 @@ def observe(session: Object, pod: Object, now: datetime) -> View:
     finish = finish_of(session, pod)
     if finish is not None:
         return finished(session, finish, pod)
-    if pods.condition(pod, "Ready").get("status") == "True" and not pods.is_deleting(pod):
+    if pods.is_ready(pod):
         return ready(pod)
     trouble = pods.trouble(pod)
     if trouble is not None and not (trouble.container == names.CONTAINER_AGENT and _crash_loops(trouble)):
@@ -45,6 +47,22 @@ def finish_of(session: Object, pod: Object) -> Finish | None:
         )
         return Finish("InfraError", message, "Error")
     return None
+
+
+def without_warm_pod(session: Object, pool: Object, now: datetime) -> View:
+    """The view of a session that waits for a pool's pod."""
+    name, status = pool["metadata"]["name"], pool["status"]
+    message = f"AgentPool {name} has no warm pod that is free ({status.get('ready', 0)} ready)."
+    trouble = find(pool, "Stalled")
+    if trouble is not None and trouble["status"] == "True":
+        message += f" The pool is stalled: {trouble['message']}"
+    unready, deadline_s = find(session, "Ready"), ready_deadline_s(session)
+    since = now if unready is None else parse_time(unready["lastTransitionTime"])
+    left_s = deadline_s - (now - since).total_seconds()
+    if left_s <= 0:
+        said = f"{message} Raise its spec.replicas, or create the session again with pooling Prefer."
+        return replace(stalled(StalledError("WaitingForWarmPod", said)), waits_for_pool=True)
+    return replace(waiting("WaitingForWarmPod", message, left_s), waits_for_pool=True)
 
 
 def ready_deadline_s(session: Object) -> float:

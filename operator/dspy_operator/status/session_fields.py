@@ -8,6 +8,7 @@ from dspy_operator.status.conditions import timestamp
 from dspy_operator.status.session_view import Finish, View
 from dspy_operator.store import Object
 
+_OF_POD = ("podName", "nodeName", "attempts", "launchType", "launchReason")
 _POLICIES = {"search": "Search", "llm": "LLM", "trainingJobRef": "Trained"}
 
 
@@ -15,9 +16,7 @@ def status_fields(session: Object, view: View, now: datetime) -> Object:
     """The status fields beside conditions: times stay as first written, absent fields stay absent."""
     stored = session["status"]
     # Without a pod the last one stays named, for whoever looks for its logs; nothing of it is said of the next one.
-    of_pod = view.fields or {
-        name: stored[name] for name in ("podName", "nodeName", "attempts") if name in stored
-    }
+    of_pod = view.fields or {name: stored[name] for name in _OF_POD if name in stored}
     made: Object = {
         "phase": view.phase,
         "observedGeneration": session["metadata"]["generation"],
@@ -27,8 +26,7 @@ def status_fields(session: Object, view: View, now: datetime) -> Object:
     }
     if "podName" in made:
         made.setdefault("startTime", timestamp(now))
-        made["launchType"] = "Cold"
-    if any(c.type == "Ready" and c.status == "True" for c in view.conditions):
+    if view.is_ready:
         made.setdefault("readyTime", timestamp(now))
     if view.finish is not None:
         made.setdefault("finishTime", timestamp(now))

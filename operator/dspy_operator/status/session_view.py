@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dspy_operator import names
-from dspy_operator.desired.session_pod import AGENT_PORT
 from dspy_operator.errors import StalledError
 from dspy_operator.reports import AgentReport
 from dspy_operator.status import pods
 from dspy_operator.status.conditions import Condition, is_true
-from dspy_operator.store import Object
+from dspy_operator.store import Object, claimed_from
 
 _SCHEDULED = Condition("Scheduled", "True", "PodScheduled", "The scheduler has found a node for the pod.")
 _PREPARED = Condition("WorkspaceReady", "True", "WorkspacePrepared", "The workspace is fetched and set up.")
@@ -41,6 +40,12 @@ class View:
     finish: Finish | None = None
     look_again_s: float | None = None
     fields: Object = field(default_factory=dict)
+    waits_for_pool: bool = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it says that the agent can be reached."""
+        return any(each.type == "Ready" and each.status == "True" for each in self.conditions)
 
 
 def waiting(reason: str, message: str, look_again_s: float | None) -> View:
@@ -53,7 +58,7 @@ def waiting(reason: str, message: str, look_again_s: float | None) -> View:
     return View("Starting", conditions, look_again_s=look_again_s)
 
 
-def starting(pod: Object, reason: str, message: str, look_again_s: float) -> View:
+def starting(pod: Object, reason: str, message: str, look_again_s: float | None) -> View:
     """With a pod that is not ready yet."""
     conditions = (*_reached(pod), *_underway("Reconciling", reason, message))
     return View("Starting", conditions, look_again_s=look_again_s, fields=_pod_fields(pod))
@@ -152,15 +157,20 @@ def _prepared_before(session: Object, finish: Finish) -> Condition:
 def _pod_fields(pod: Object | None) -> Object:
     if pod is None:
         return {}
-    made: Object = {"podName": pod["metadata"]["name"], "attempts": pods.attempt_of(pod)}
+    metadata = pod["metadata"]
+    made: Object = {
+        "podName": metadata["name"],
+        "attempts": pods.attempt_of(pod),
+        "launchType": "Cold" if claimed_from(pod) is None else "Warm",
+    }
+    reason = (metadata.get("annotations") or {}).get(names.ANNOTATION_LAUNCH_REASON)
+    if reason:
+        made["launchReason"] = reason
     if pods.is_bound(pod):
         made["nodeName"] = pod["spec"]["nodeName"]
     return made
 
 
 def _endpoint(pod: Object) -> Object:
-    address = pod["status"].get("podIP")
-    if not address:
-        return {}
-    host = f"[{address}]" if ":" in address else address
-    return {"endpoint": f"http://{host}:{AGENT_PORT}"}
+    endpoint = pods.endpoint(pod)
+    return {"endpoint": endpoint} if endpoint else {}

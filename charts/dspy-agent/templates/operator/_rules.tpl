@@ -19,7 +19,7 @@
   verbs: [patch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, create, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # Whether what a spec refers to exists, and has the key: asked for by name; never listed, watched or kept.
 - apiGroups: [""]
   resources: [configmaps, secrets]

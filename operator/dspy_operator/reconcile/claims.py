@@ -1,0 +1,72 @@
+"""What this process alone knows of warm pods: nothing here is needed after a restart, it only saves work and waits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import islice
+
+from dspy_operator.names import Key
+
+
+class Claims:
+    """Pods that are being claimed, pods whose agents have their session, and sessions that wait for a pod."""
+
+    def __init__(self) -> None:
+        self._reserved: set[str] = set()  # pods' uids
+        self._bound: set[str] = set()  # pods' uids
+        self._failures: dict[str, int] = {}  # by pod's uid
+        self._waiting: defaultdict[Key, dict[Key, None]] = defaultdict(dict)  # pool's key → sessions' keys
+        self._pools: dict[Key, Key] = {}  # waiting session's key → its pool's
+
+    @contextlib.contextmanager
+    def reserved(self, pod_uid: str) -> Iterator[None]:
+        """Keeps a pod for one session while it is claimed, so that two do not try the same one."""
+        self._reserved.add(pod_uid)
+        try:
+            yield
+        finally:
+            self._reserved.discard(pod_uid)
+
+    def is_reserved(self, pod_uid: str) -> bool:
+        """Whether a session is claiming the pod now."""
+        return pod_uid in self._reserved
+
+    def bound(self, pod_uid: str) -> None:
+        """The pod's agent said that its session is ready: from here on the pod's readiness tells everything."""
+        self._bound.add(pod_uid)
+        self._failures.pop(pod_uid, None)
+
+    def is_bound(self, pod_uid: str) -> bool:
+        """Whether the pod's agent is known to have its session."""
+        return pod_uid in self._bound
+
+    def failed(self, pod_uid: str) -> int:
+        """Counts a request that the pod's agent did not answer. Returns how many there are."""
+        self._failures[pod_uid] = self._failures.get(pod_uid, 0) + 1
+        return self._failures[pod_uid]
+
+    def forget(self, pod_uid: str) -> None:
+        """The pod is gone."""
+        self._bound.discard(pod_uid)
+        self._failures.pop(pod_uid, None)
+
+    def wait(self, session: Key, pool: Key | None) -> None:
+        """The session waits for a pod of the pool; its turn stays the same, however often it says so."""
+        if pool is not None:
+            self._pools[session] = pool
+            self._waiting[pool].setdefault(session)
+
+    def leave(self, session: Key) -> Key | None:
+        """The session waits no longer. Returns the pool that it waited for, if it did."""
+        pool = self._pools.pop(session, None)
+        if pool is not None:
+            del self._waiting[pool][session]
+            if not self._waiting[pool]:
+                del self._waiting[pool]
+        return pool
+
+    def waiting(self, pool: Key, count: int) -> list[Key]:
+        """The sessions whose turn it is, at most so many."""
+        return list(islice(self._waiting.get(pool, ()), count))

@@ -1,0 +1,139 @@
+"""A session in a warm pod: claimed by one patch, bound by one request.
+
+Whatever ends between two of these steps, the next pass sees how far it came: a pod that bears the session's name is
+claimed, binding again is harmless, and the status follows.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from dspy_operator import errors, names
+from dspy_operator.desired.warm_pod import bind_token, claim, template_hash
+from dspy_operator.errors import NotBindableError
+from dspy_operator.reconcile import binding
+from dspy_operator.reconcile.context import Context
+from dspy_operator.status import pods
+from dspy_operator.status.conditions import is_true
+from dspy_operator.status.pool import free
+from dspy_operator.status.session import observe
+from dspy_operator.status.session_view import View, ready, starting, waiting
+from dspy_operator.store import PODS, Object, claimed_from, key_of
+
+logger = logging.getLogger(__name__)
+
+_MOST_TRIES = 8  # pods per pass: each of them was ready a moment ago
+_WAIT_S = 1  # a worker's time: what prepares for longer is asked again
+_MOST_SILENCES = 5
+_INVALID = (413, 422)
+
+
+async def take(ctx: Context, session: Object, pool: Object, attempt: int) -> View | None:
+    """The session in a warm pod of that pool, or None where none is free. Raises NotBindableError."""
+    body = await binding.request(ctx, session)
+    for _ in range(_MOST_TRIES):
+        pod = await _claim(ctx, session, pool, attempt)
+        if pod is None:
+            return None
+        await ctx.wake(key_of(names.AGENT_POOLS, pool))
+        try:
+            return await _bind(ctx, pod, body)
+        except errors.AgentSilentError as error:
+            # It may be at work, so it stays the session's: the next passes ask again.
+            return _silent(pod, error)
+        except errors.AgentError as error:
+            await _give_up(ctx, pod, error)
+            if isinstance(error, errors.AgentRefusedError) and error.status in _INVALID:
+                raise NotBindableError(f"The agent of a warm pod refused it: {error}") from error
+    return None
+
+
+async def look(ctx: Context, session: Object, pod: Object) -> View:
+    """The view of a session that has a pod. A claimed one is ready only when its agent says that it has the session."""
+    seen = observe(session, pod, ctx.now())
+    uid = pod["metadata"]["uid"]
+    if claimed_from(pod) is None or seen.finish is not None or ctx.claims.is_bound(uid):
+        return seen
+    if is_true(session, "Ready") and session["status"].get("podName") == pod["metadata"]["name"]:
+        ctx.claims.bound(uid)  # an earlier process heard it
+        return seen
+    if not seen.is_ready:
+        return _preparing(pod, seen.look_again_s) if _is_unready(seen) else seen
+    try:
+        return await _bind(ctx, pod, await binding.request(ctx, session))
+    except NotBindableError as error:
+        raise errors.StalledError("NotBindable", str(error), 60.0) from error
+    except errors.AgentRefusedError as error:
+        await _give_up(ctx, pod, error)
+        return waiting("PodLost", f"The agent of the warm pod did not take the session: {error}", None)
+    except errors.AgentError as error:
+        return await _unanswered(ctx, session, pod, error)
+
+
+async def _claim(ctx: Context, session: Object, pool: Object, attempt: int) -> Object | None:
+    """The pod that was ready first and can be had, made the session's."""
+    wanted = template_hash(pool, ctx.settings, ctx.settings.reddb_token())
+    tried: set[str] = set()
+    while True:
+        every = free(ctx.store.pods_of(pool["metadata"]["uid"]), wanted)
+        pod = next((each for each in every if not _is_taken(ctx, each, tried)), None)
+        if pod is None:
+            return None
+        uid = pod["metadata"]["uid"]
+        tried.add(uid)
+        with ctx.claims.reserved(uid):
+            try:
+                made = await ctx.cluster.patch_pod(pod, claim(session, pool["metadata"]["name"], attempt))
+            except (errors.ConflictError, errors.NotFoundError):
+                continue  # it changed since the watch told of it: another one may not have
+            ctx.store.put(PODS, made)
+        return made
+
+
+def _is_taken(ctx: Context, pod: Object, tried: set[str]) -> bool:
+    uid = pod["metadata"]["uid"]
+    return uid in tried or ctx.claims.is_reserved(uid)
+
+
+async def _bind(ctx: Context, pod: Object, body: bytes) -> View:
+    metadata = pod["metadata"]
+    token = bind_token(ctx.settings.reddb_token(), metadata["namespace"], metadata["name"])
+    state = await ctx.agents.bind(pods.endpoint(pod) or "", token, body, _WAIT_S)
+    if state == "Ready":
+        ctx.claims.bound(metadata["uid"])
+        return ready(pod)
+    if state == "Finished":
+        ctx.claims.bound(metadata["uid"])
+        return starting(pod, "AgentFinished", "The agent has ended; its report follows.", None)
+    return _preparing(pod, float(_WAIT_S))
+
+
+async def _unanswered(ctx: Context, session: Object, pod: Object, error: errors.AgentError) -> View:
+    """A claimed pod whose agent does not answer: asked again a few times, then given up."""
+    known = session["status"].get("podName") == pod["metadata"]["name"]
+    may_have_it = known or isinstance(error, errors.AgentSilentError)
+    if may_have_it and ctx.claims.failed(pod["metadata"]["uid"]) < _MOST_SILENCES:
+        return _silent(pod, error)
+    await _give_up(ctx, pod, error)
+    return waiting("PodLost", f"The warm pod was given up: {error}", 0.0)
+
+
+async def _give_up(ctx: Context, pod: Object, error: errors.AgentError) -> None:
+    logger.warning("a warm pod is given up", extra={"pod": str(key_of(PODS, pod)), "error": str(error)})
+    await ctx.cluster.delete_pod(pod)
+    metadata = {**pod["metadata"], "deletionTimestamp": ctx.now().isoformat()}
+    ctx.store.put(PODS, {**pod, "metadata": metadata})
+
+
+def _silent(pod: Object, error: errors.AgentError) -> View:
+    return starting(
+        pod, "AgentUnreachable", f"The warm pod does not take the session: {error}.", float(_WAIT_S)
+    )
+
+
+def _preparing(pod: Object, look_again_s: float | None) -> View:
+    return starting(pod, "PreparingWorkspace", "The agent prepares the workspace.", look_again_s)
+
+
+def _is_unready(seen: View) -> bool:
+    return any(each.type == "Ready" and each.reason == "PodUnready" for each in seen.conditions)
