@@ -13,7 +13,7 @@ from dspy_operator.store import Object
 class FakeCluster:
     """Implements reconcile.context.ClusterClient. `failing` makes every write fail as an apiserver in trouble does.
 
-    `refusing_events`: Events are refused as by a quota. `config_maps`: keys by name; there are no Secrets to be
+    `refusing_events`, `refusing_pods`: they are refused as by a quota. `config_maps`: keys by name; there are no Secrets to be
     read, and there is no KubeRay.
     """
 
@@ -26,11 +26,14 @@ class FakeCluster:
         self.config_maps: dict[str, frozenset[str]] = {}
         self.failing = False
         self.refusing_events = False
+        self.refusing_pods = False
         self.versions = itertools.count(100)
 
     async def create_pod(self, manifest: Object) -> Object:
         self._maybe_fail()
         name = manifest["metadata"]["name"]
+        if self.refusing_pods:
+            raise errors.ForbiddenError("exceeded quota: small", 403)
         if name in self.pods:
             raise errors.AlreadyExistsError(f"pods {name!r} already exists", 409)
         made = copy.deepcopy(manifest)
@@ -65,7 +68,7 @@ class FakeCluster:
             merged = {**metadata.get(field, {}), **wanted[field]}
             metadata[field] = {name: value for name, value in merged.items() if value is not None}
         metadata["ownerReferences"] = wanted["ownerReferences"]
-        metadata["resourceVersion"] = str(next(self.versions))
+        metadata["resourceVersion"] = str(int(metadata["resourceVersion"]) + 1)
         return copy.deepcopy(stored)
 
     async def delete_pod(self, pod: Object, *, if_unchanged: bool = False) -> None:

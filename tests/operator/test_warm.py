@@ -1,0 +1,210 @@
+"""Claiming and binding against a cluster and agents in memory: races, refusals, and a process that ends in between."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dspy_operator import errors, names
+from dspy_operator.names import Key
+from dspy_operator.reconcile import agentpool, agentsession
+from dspy_operator.status.conditions import find
+from dspy_operator.store import Object
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.operator import builders
+from tests.operator.fake_kubelet import pod_condition
+from tests.operator.world import World
+
+POOL = Key(names.AGENT_POOLS, "team", "pool")
+SESSION = Key(names.AGENT_SESSIONS, "team", "fix")
+SCHEDULED = pod_condition("PodScheduled", "True")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def put_pool(world: World, **spec: Any) -> None:
+    pool = builders.owner("pool", **spec)
+    pool["metadata"].update(uid="of-the-pool", resourceVersion=str(next(world.cluster.versions)))
+    world.ctx.store.put(names.AGENT_POOLS, pool)
+
+
+def put_session(world: World, name: str = "fix", **spec: Any) -> Key:
+    session = builders.owner(name, poolRef={"name": "pool"}, **spec)
+    session["metadata"]["uid"] = f"of-{name}"
+    world.ctx.store.put(names.AGENT_SESSIONS, session)
+    return Key(names.AGENT_SESSIONS, "team", name)
+
+
+async def fill(world: World, replicas: int, **spec: Any) -> list[str]:
+    """A pool whose pods are ready, the first created first."""
+    put_pool(world, replicas=replicas, **spec)
+    while len(world.cluster.created) < replicas:
+        await agentpool.reconcile(world.ctx, POOL)
+        for number, name in enumerate(world.cluster.created):
+            since = f"2026-01-01T00:00:{number:02}Z"
+            ready = {**pod_condition("Ready", "True"), "lastTransitionTime": since}
+            world.watch_pod(name, phase="Running", podIP=f"10.0.0.{number}", conditions=[SCHEDULED, ready])
+    await agentpool.reconcile(world.ctx, POOL)
+    return world.cluster.created
+
+
+async def test_the_pod_that_has_been_ready_longest_is_taken(world: World) -> None:
+    made = await fill(world, 3)
+    await agentsession.reconcile(world.ctx, put_session(world))
+    status = world.status(SESSION)
+    assert (status["podName"], status["launchType"], status["phase"]) == (made[0], "Warm", "Running")
+    assert world.agents.endpoints == ["http://10.0.0.0:9000"]
+    assert POOL in world.woken
+
+
+async def test_a_pod_that_another_replica_claims_is_left_to_it(world: World) -> None:
+    made = await fill(world, 2)
+    world.cluster.pods[made[0]]["metadata"]["resourceVersion"] = "99999"
+    await agentsession.reconcile(world.ctx, put_session(world))
+    assert world.status(SESSION)["podName"] == made[1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [errors.AgentUnreachableError("refused"), errors.AgentRefusedError("It has another session.", 409)],
+)
+async def test_a_pod_that_does_not_take_the_session_is_replaced(world: World, error: Exception) -> None:
+    made = await fill(world, 2)
+    world.agents.answers = [error]
+    await agentsession.reconcile(world.ctx, put_session(world))
+    assert world.cluster.deleted == [made[0]]
+    assert world.status(SESSION)["podName"] == made[1]
+
+
+async def test_an_agent_that_may_have_the_session_is_asked_again(world: World) -> None:
+    made = await fill(world, 2)
+    world.agents.answers = [errors.AgentSilentError("timed out"), "Preparing"]
+    key = put_session(world)
+    for reason in ("AgentUnreachable", "PreparingWorkspace"):
+        assert await agentsession.reconcile(world.ctx, key) == 1
+        unready = find({"status": world.status(key)}, "Ready")
+        assert unready is not None
+        assert unready["reason"] in (reason, "AgentUnreachable")  # a reason alone is written later
+    await agentsession.reconcile(world.ctx, key)
+    assert world.status(key)["phase"] == "Running"
+    assert world.status(key)["podName"] == made[0]
+    assert world.cluster.deleted == []
+
+
+async def test_an_agent_that_stays_silent_is_given_up(world: World) -> None:
+    made = await fill(world, 1)
+    world.agents.answers = [errors.AgentSilentError("timed out")] * 9
+    key = put_session(world)
+    for _ in range(7):
+        await agentsession.reconcile(world.ctx, key)
+    assert world.cluster.deleted == made
+    assert world.cluster.created == made  # the silent one may be at work until it is gone
+
+
+async def test_a_session_that_the_agent_refuses_starts_cold(world: World) -> None:
+    await fill(world, 1)
+    world.agents.answers = [errors.AgentRefusedError("policy: unknown field", 422)]
+    await agentsession.reconcile(world.ctx, put_session(world))
+    status = world.status(SESSION)
+    assert (status["podName"], status["launchType"]) == ("fix", "Cold")
+    assert "policy: unknown field" in status["launchReason"]
+
+
+async def test_secrets_that_are_hidden_from_the_operator(world: World) -> None:
+    await fill(world, 1)
+    source = {"envFrom": [{"secretRef": {"name": "hidden"}}]}
+    await agentsession.reconcile(world.ctx, put_session(world, **source))
+    assert "may not read Secret hidden" in world.status(SESSION)["launchReason"]
+    required = put_session(world, "second", pooling="Require", **source)
+    await agentsession.reconcile(world.ctx, required)
+    stalled = find({"status": world.status(required)}, "Stalled")
+    assert stalled is not None
+    assert (stalled["status"], stalled["reason"]) == ("True", "NotBindable")
+    assert world.agents.bodies == []
+
+
+async def test_killed_between_claim_and_bind(world: World) -> None:
+    made = await fill(world, 2)
+    world.agents.answers = [RuntimeError("kill -9")]
+    key = put_session(world)
+    with pytest.raises(RuntimeError):
+        await agentsession.reconcile(world.ctx, key)
+    assert "podName" not in world.status(key)
+    await agentsession.reconcile(world.ctx, key)
+    assert world.status(key)["podName"] == made[0]
+    assert world.status(key)["phase"] == "Running"
+
+
+async def test_killed_between_bind_and_status(world: World) -> None:
+    made = await fill(world, 2)
+    key = put_session(world)
+    session = world.seen(key)
+    await agentsession.reconcile(world.ctx, key)
+    listed = list(world.cluster.pods.values())
+    world.forget()
+    world.ctx.store.put(names.AGENT_SESSIONS, session)
+    for pod in listed:
+        world.ctx.store.put("pods", pod)
+    await agentsession.reconcile(world.ctx, key)
+    assert world.status(key)["podName"] == made[0]
+    assert len(world.agents.bodies) == 2
+    assert world.agents.bodies[0] == world.agents.bodies[1]
+
+
+async def test_two_claimed_pods_for_one_session(world: World) -> None:
+    """Two replicas that both led for a moment: the one that the status names stays."""
+    made = await fill(world, 2)
+    key = put_session(world)
+    await agentsession.reconcile(world.ctx, key)
+    second = world.cluster.pods[made[1]]
+    first = world.cluster.pods[made[0]]["metadata"]
+    second["metadata"].update(labels=first["labels"], ownerReferences=first["ownerReferences"])
+    world.watch_pod(made[1])
+    await agentsession.reconcile(world.ctx, key)
+    assert world.cluster.deleted == [made[1]]
+    assert world.status(key)["podName"] == made[0]
+
+
+@given(pods=st.integers(0, 4), sessions=st.integers(1, 6), stolen=st.sets(st.integers(0, 3)))
+async def test_every_pod_goes_to_one_session(
+    tmp_path_factory: pytest.TempPathFactory, pods: int, sessions: int, stolen: set[int]
+) -> None:
+    """Sessions that start at the same moment, while another replica claims some of the pods."""
+    world = World(tmp_path_factory.mktemp("race"))
+    made = list(await fill(world, pods))
+    lost = {made[number] for number in stolen if number < pods}
+    for name in lost:
+        world.cluster.pods[name]["metadata"]["resourceVersion"] = "99999"
+    keys = [put_session(world, f"fix-{number}") for number in range(sessions)]
+    await asyncio.gather(*(agentsession.reconcile(world.ctx, key) for key in keys))
+    taken = [s["podName"] for key in keys if (s := world.status(key))["launchType"] == "Warm"]
+    assert len(set(taken)) == len(taken) == min(sessions, pods - len(lost))
+    assert set(taken) <= set(made) - lost
+    assert all(world.status(key)["podName"] == key.name for key in keys if is_cold(world.status(key)))
+
+
+def is_cold(status: Object) -> bool:
+    return bool(status["launchType"] == "Cold")
+
+
+async def test_waiting_sessions_are_served_in_turn(world: World) -> None:
+    await fill(world, 0)
+    keys = [put_session(world, f"fix-{number}", pooling="Require") for number in range(3)]
+    for key in keys:
+        await agentsession.reconcile(world.ctx, key)
+    world.woken.clear()
+    await fill(world, 2)
+    assert world.woken == keys[:2]
+    await agentsession.reconcile(world.ctx, keys[0])
+    assert world.ctx.claims.waiting(POOL, 9) == keys[1:]
+    world.ctx.store.remove(names.AGENT_SESSIONS, world.seen(keys[1]))
+    await agentsession.reconcile(world.ctx, keys[1])
+    assert world.woken[-1] == POOL  # it did not take the pod: whose turn is it now?
+    assert world.ctx.claims.waiting(POOL, 9) == keys[2:]
