@@ -13,8 +13,8 @@ from dspy_operator.store import Object
 class FakeCluster:
     """Implements reconcile.context.ClusterClient. `failing` makes every write fail as an apiserver in trouble does.
 
-    `refusing_events`, `refusing_pods`: they are refused as by a quota. `config_maps`: keys by name; there are no Secrets to be
-    read, and there is no KubeRay.
+    `refusing_events`, `refusing_pods`: they are refused as by a quota. `config_maps`: keys by name; there are no
+    Secrets to be read, and there is no KubeRay.
     """
 
     def __init__(self) -> None:

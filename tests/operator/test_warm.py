@@ -119,7 +119,7 @@ async def test_a_session_that_the_agent_refuses_starts_cold(world: World) -> Non
 
 async def test_secrets_that_are_hidden_from_the_operator(world: World) -> None:
     await fill(world, 1)
-    source = {"envFrom": [{"secretRef": {"name": "hidden"}}]}
+    source: dict[str, Any] = {"envFrom": [{"secretRef": {"name": "hidden"}}]}
     await agentsession.reconcile(world.ctx, put_session(world, **source))
     assert "may not read Secret hidden" in world.status(SESSION)["launchReason"]
     required = put_session(world, "second", pooling="Require", **source)
