@@ -36,7 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """0 when the session ended, whatever its outcome; otherwise the kubelet restarts the container."""
     settings = load(arguments)
-    signal.signal(signal.SIGTERM, terminate)
     return run(settings, lambda _, app: Server(settings.host, settings.port, app))
 
 
@@ -45,6 +44,7 @@ def run(settings: Settings, serve: Serve) -> int:
     spec = parse(settings.session)
     logger = Logger("agent", spec.uid.replace("-", ""))
     try:
+        signal.signal(signal.SIGTERM, terminate)
         _run(settings, spec, logger, serve)
     except LogFenced as error:
         logger.error(str(error))

@@ -7,7 +7,7 @@ import gc
 import signal
 import threading
 
-from dspy_agent.cli.session import run, terminate
+from dspy_agent.cli.session import EXIT_TERMINATED, run, terminate
 from dspy_agent.clients.runner import RunnerClient
 from dspy_agent.errors import Terminated
 from dspy_agent.logs import Logger
@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> int:
         request = binding.wait()
         return run(request.settings(settings.unbound), front.begin)
     except Terminated:
-        return 0
+        return EXIT_TERMINATED if binding.taken else 0
     finally:
         front.server.stop()
         runner.close()
