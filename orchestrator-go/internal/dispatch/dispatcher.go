@@ -1,8 +1,8 @@
 // Package dispatch leads the queue: it moves tasks between the store, the schedule and the backends.
 //
-// Of all processes one leads (reign.go). It reads the log (intake.go), begins attempts as limits allow (begin.go),
-// carries each on its backend (attempt.go), and records what becomes of them (record.go). What to do next is
-// decided by package schedule alone.
+// Of all processes one leads (reign.go). It reads the log (intake.go), looks up what may be stale in it (check.go), begins
+// attempts as limits allow (begin.go), carries each on its backend (attempt.go), and records what becomes of them
+// (record.go). What to do next is decided by package schedule alone.
 package dispatch
 
 import (
