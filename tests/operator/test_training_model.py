@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.operator import builders
+from tests.operator.fake_agents import FakeAgents
 from tests.operator.fake_cluster import FakeCluster
 
 KEY = Key(names.TRAINING_JOBS, "team", "rank")
@@ -68,6 +69,10 @@ class TasksInMemory:
         return text[int(position or 0) :], str(len(text))
 
 
+async def wake(key: names.Key) -> None:
+    """Nothing but the job is looked at here."""
+
+
 class World:
     """One TrainingJob and the operator that serves it."""
 
@@ -81,7 +86,9 @@ class World:
 
     def restart(self, seen: Object) -> None:
         """A new process that knows what the cluster has."""
-        self.ctx = Context(self.made, self.cluster, Store(), lambda: self.time, task_queue=self.queue)
+        self.ctx = Context(
+            self.made, self.cluster, FakeAgents(), Store(), lambda: self.time, wake, task_queue=self.queue
+        )
         self.ctx.store.put(names.TRAINING_JOBS, seen)
 
     def job(self) -> Object:
