@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
+
+import yaml
 
 from tests.operator.fake_kubelet import report
 from tests.operator.kube import Kube, Object, condition
@@ -11,6 +14,9 @@ from tests.operator.warm_pods import WarmPods
 
 TASK = {"prompt": "fix it", "check": {"command": ["true"]}}
 SOLVE = {"task": TASK, "policy": {"search": {}}, "poolRef": {"name": "pool"}}
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "warm-pool.yaml"
 
 
 def until_status(kube: Kube, name: str, **wanted: int) -> Object:
@@ -93,6 +99,15 @@ def test_warm_session_in_four_writes(kube: Kube, warm: WarmPods, operator: Opera
     finished = kube.until_condition("agentsessions", "fix", "Finished", "CheckPassed")
     assert finished["status"]["launchType"] == "Warm"
     until_status(kube, "pool", ready=1, claimed=0)
+
+
+def test_the_example(kube: Kube, warm: WarmPods, operator: OperatorProcess) -> None:
+    pool, session = yaml.safe_load_all(EXAMPLE.read_text())
+    kube.create("agentpools", pool)
+    warm.start("warm", 2)
+    kube.create("agentsessions", session)
+    seen = kube.until_condition("agentsessions", "from-warm-pool", "Ready")
+    assert seen["status"]["launchType"] == "Warm"
 
 
 def test_cold_where_no_pod_is_free(kube: Kube, warm: WarmPods, operator: OperatorProcess) -> None:
