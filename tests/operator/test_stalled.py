@@ -36,7 +36,6 @@ SESSIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"policy": {"llm": {**LLM, "apiKeySecretRef": KEY}}}, "SecretNotFound", "apiKeySecretRef"),
     ({"policy": {"trainingJobRef": {"name": "t"}}}, "NotImplemented", "trainingJobRef"),
     ({**SEARCH, "storage": "Dedicated"}, "NotImplemented", "spec.storage"),
-    ({**SEARCH, "operatingMode": "Suspended"}, "NotImplemented", "spec.operatingMode"),
     ({**SEARCH, "approval": "Edits"}, "NotImplemented", "spec.approval"),
     ({**SEARCH, "workspace": {"persistent": {"size": "1Gi"}}}, "NotImplemented", "persistent"),
     ({**SEARCH, "lifecycle": {"idleTimeoutSeconds": 60}}, "NotImplemented", "idleTimeoutSeconds"),

@@ -13,7 +13,15 @@ from dspy_operator.status import pods
 from dspy_operator.status.conditions import is_true, merge, parse_time
 from dspy_operator.status.session import MAX_LOST_PODS, finish_of, observe, without_warm_pod
 from dspy_operator.status.session_fields import status_fields
-from dspy_operator.status.session_view import Finish, View, finished, stalled, waiting
+from dspy_operator.status.session_view import (
+    NOT_SUSPENDED,
+    Finish,
+    View,
+    finished,
+    stalled,
+    suspended,
+    waiting,
+)
 from dspy_operator.store import Object, claimed_from, pool_of
 
 _POOL_RETRY_S = 60.0
@@ -51,6 +59,8 @@ async def _advance(ctx: Context, session: Object, pod: Object | None) -> View:
         ended = Finish("ShutdownTimeReached", "spec.lifecycle.shutdownTime has passed.", outcome)
         return finished(session, ended, pod)
     unsupported.check_session(session)
+    if session["spec"].get("operatingMode") == "Suspended":
+        return await _suspend(ctx, session, pod)
     if pod is not None and pods.is_over(pod) and not pods.is_deleting(pod):
         # Not the agent's doing (that would be a finish): the pod is no use any more, and its name is needed.
         await ctx.cluster.delete_pod(pod)
@@ -61,12 +71,20 @@ async def _advance(ctx: Context, session: Object, pod: Object | None) -> View:
     return await _start(ctx, session)
 
 
+async def _suspend(ctx: Context, session: Object, pod: Object | None) -> View:
+    for each in ctx.store.pods_of(session["metadata"]["uid"]):
+        if not pods.is_deleting(each):
+            await ctx.cluster.delete_pod(each)
+    return suspended(session, pod)
+
+
 async def _start(ctx: Context, session: Object) -> View:
     lost = lost_pods(ctx, session)
-    if lost is not None and lost.attempt > MAX_LOST_PODS:
-        message = f"The session's pod was lost {lost.attempt} times, last: {lost.reason}"
+    times = 0 if lost is None else lost.attempt - session["status"].get("suspensions", 0)
+    if lost is not None and times > MAX_LOST_PODS:
+        message = f"The session's pod was lost {times} times, last: {lost.reason}"
         return finished(session, Finish("InfraError", message, "Error"), None)
-    wait_s = pause_s(ctx, lost)
+    wait_s = pause_s(ctx, lost, times)
     if lost is not None and wait_s > 0:
         return waiting("PodLost", f"The session's pod was lost: {lost.reason}", wait_s)
     pool = _pool(ctx, session)
@@ -129,7 +147,8 @@ def _ends_by_itself(pod: Object) -> bool:
 async def _write(ctx: Context, session: Object, seen: View) -> float | None:
     status = status_fields(session, seen, ctx.now())
     stored = session["status"].get("conditions") or ()
-    status["conditions"] = merge(stored, seen.conditions, session["metadata"]["generation"], ctx.now())
+    wanted = seen.conditions if seen.phase == "Suspended" else (*seen.conditions, NOT_SUSPENDED)
+    status["conditions"] = merge(stored, wanted, session["metadata"]["generation"], ctx.now())
     again_s = await write_status(ctx, names.AGENT_SESSIONS, session, status)
     if seen.finish is None:
         return again_s

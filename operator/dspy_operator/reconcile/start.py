@@ -97,12 +97,15 @@ def lost_pods(ctx: Context, owner: Object) -> Loss | None:
     if "podName" in status:
         gone = Loss(status.get("attempts", 1), "it was deleted while no operator looked", 0.0)
         return losses.setdefault(owner["metadata"]["uid"], gone)
+    if "attempts" in status:
+        given_back = Loss(status["attempts"], "it was given back by a suspension", 0.0)
+        return losses.setdefault(owner["metadata"]["uid"], given_back)
     return losses.get(owner["metadata"]["uid"])
 
 
-def pause_s(ctx: Context, lost: Loss | None) -> float:
-    """Seconds to wait before the next pod: none after the first loss, then doubling."""
-    if lost is None or lost.attempt < 2:
+def pause_s(ctx: Context, lost: Loss | None, times: int) -> float:
+    """Seconds to wait before the next pod: none after the first loss, then doubling with each of the `times`."""
+    if lost is None or times < 2:
         return 0.0
-    pause = min(_PAUSE_CAP_S, 2.0 ** (lost.attempt - 2))
+    pause = min(_PAUSE_CAP_S, 2.0 ** (times - 2))
     return max(0.0, lost.at_s + pause - ctx.now().timestamp())

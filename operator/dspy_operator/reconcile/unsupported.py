@@ -13,7 +13,6 @@ def check_session(session: Object) -> None:
     unsupported = {
         "spec.policy.trainingJobRef": "trainingJobRef" in spec.get("policy", {}),
         "spec.storage: Dedicated": spec.get("storage") == "Dedicated",
-        "spec.operatingMode: Suspended": spec.get("operatingMode") == "Suspended",
         f"spec.approval: {spec.get('approval')}": spec.get("approval", "Never") != "Never",
         "spec.workspace.persistent": "persistent" in spec.get("workspace", {}),
         "spec.network.egress.hosts": bool(egress.get("hosts")),
@@ -46,16 +45,5 @@ def check_task(task: Object) -> None:
 def _refuse(unsupported: dict[str, bool]) -> None:
     for field, asked in unsupported.items():
         if asked:
-            raise StalledError("NotImplemented", _words(field))
-
-
-def _words(field: str) -> str:
-    """What to do differs: the operating mode may be changed, most other fields of a spec may not."""
-    remedy = (
-        "set it to Running"
-        if field.startswith("spec.operatingMode")
-        else "set it to false"
-        if field == "spec.runnerOnly"
-        else "create the object again without it"
-    )
-    return f"{field} is not implemented in this release: {remedy}."
+            message = f"{field} is not implemented in this release: create the object again without it."
+            raise StalledError("NotImplemented", message)

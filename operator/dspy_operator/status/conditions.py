@@ -16,7 +16,7 @@ _MESSAGE_MAX = 2048
 # Progress that nobody waits for rides with the next material change, or is written alone after MINOR_DELAY_S: a session
 # that starts quickly costs three status writes, and one that does not still tells the truth.
 MINOR_DELAY_S = 5.0
-_REASON_MATTERS = frozenset({"Stalled", "Finished", "Complete", "Failed"})
+_REASON_MATTERS = frozenset({"Stalled", "Finished", "Complete", "Failed", "Suspended"})
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dspy_operator.status.session_view import Finish, View
 from dspy_operator.store import Object
 
 _OF_POD = ("podName", "nodeName", "attempts", "launchType", "launchReason")
+_KEPT = ("startTime", "readyTime", "finishTime", "suspensions")
 _POLICIES = {"search": "Search", "llm": "LLM", "trainingJobRef": "Trained"}
 
 
@@ -21,8 +22,8 @@ def status_fields(session: Object, view: View, now: datetime) -> Object:
         "phase": view.phase,
         "observedGeneration": session["metadata"]["generation"],
         **_policy(session),
+        **{name: stored[name] for name in _KEPT if name in stored},
         **of_pod,
-        **{name: stored[name] for name in ("startTime", "readyTime", "finishTime") if name in stored},
     }
     if "podName" in made:
         made.setdefault("startTime", timestamp(now))

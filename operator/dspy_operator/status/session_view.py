@@ -19,6 +19,7 @@ _PREPARED = Condition("WorkspaceReady", "True", "WorkspacePrepared", "The worksp
 _NOT_RECONCILING = Condition("Reconciling", "False", "Settled")
 _NOT_STALLED = Condition("Stalled", "False", "NotStalled")
 _NOT_FINISHED = Condition("Finished", "False", "NotFinished")
+NOT_SUSPENDED = Condition("Suspended", "False", "NotSuspended")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,23 @@ def stalled(error: StalledError, pod: Object | None = None) -> View:
     reached = _without_pod() if pod is None else _reached(pod)
     conditions = (*reached, *_underway("Stalled", error.reason, error.message))
     return View("Stalled", conditions, look_again_s=error.retry_s, fields=_pod_fields(pod))
+
+
+def suspended(session: Object, pod: Object | None) -> View:
+    """At the user's wish without a pod, or with one that is on its way out. The event log stays."""
+    message = (
+        "spec.operatingMode is Suspended: set it to Running, and the session goes on from its event log."
+    )
+    conditions = (
+        Condition("Scheduled", "False", "Suspended", message),
+        Condition("WorkspaceReady", "False", "Suspended", message),
+        Condition("Ready", "False", "Suspended", message),
+        _NOT_RECONCILING,
+        _NOT_STALLED,
+        _NOT_FINISHED,
+        Condition("Suspended", "True", "Suspended" if pod is None else "Suspending", message),
+    )
+    return View("Suspended", conditions, fields=_given_back(session, pod))
 
 
 def ready(pod: Object) -> View:
@@ -152,6 +170,16 @@ def _prepared_before(session: Object, finish: Finish) -> Condition:
         return _PREPARED
     message = "The session ended before its workspace was prepared."
     return Condition("WorkspaceReady", "False", "NeverPrepared", message)
+
+
+def _given_back(session: Object, pod: Object | None) -> Object:
+    """Counts of pods, and no name of one. Each suspension is counted once: when the status first tells of it."""
+    status = session["status"]
+    attempts = status.get("attempts", 0) if pod is None else pods.attempt_of(pod)
+    if attempts == 0:
+        return {"suspensions": 0}
+    new = 0 if is_true(session, "Suspended") else 1
+    return {"attempts": attempts, "suspensions": status.get("suspensions", 0) + new}
 
 
 def _pod_fields(pod: Object | None) -> Object:
