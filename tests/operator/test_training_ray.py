@@ -160,6 +160,7 @@ def test_head_lost(kube: Kube, kuberay: StandInKubeRay, trained: OperatorProcess
     kuberay.run("rank")
     kuberay.print("rank", progress(20, 0.2), checkpoint(20))
     until_checkpoint(kube, "rank", 20)
+    until_status(kube, "rank", jobState="Running")  # by then the operator has seen when it began
     kuberay.lose_head("rank")
     kuberay.clear("rank")
     assert variables(kuberay.run("rank"))["DSPY_TRAINING_RESUME_STEP"] == "20"

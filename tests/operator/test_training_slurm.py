@@ -92,6 +92,7 @@ def test_another_job_in_its_place(kube: Kube, slurm: StandInOrchestrator, traine
     slurm.run(first, 7)
     slurm.print(first, progress(10, 0.1), checkpoint(10))
     until_checkpoint(kube, "rank", 10)
+    until_status(kube, "rank", slurmJobId=7)
     slurm.run(first, 8)
     slurm.until_state(first, "Cancelled")
     assert slurm.specs[slurm.until_task(2)]["env"]["DSPY_TRAINING_RESUME_STEP"] == "10"
