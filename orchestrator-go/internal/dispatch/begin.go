@@ -135,7 +135,7 @@ func (r *reign) start(m *schedule.Machine, a *attempt, task *queue.Task) {
 	if a.number > 1 {
 		r.metrics.retries.WithLabelValues(string(a.entry.Meta.Class)).Inc()
 	}
-	a.task, a.token = *task, r.term.Token(a.number)
+	a.task, a.token = *task, r.term.Token(a.entry.Meta.Earlier+a.number)
 	// Not of the ruling's: an attempt is always told whether it is cancelled or left to itself.
 	a.ctx, a.cancel = context.WithCancelCause(context.WithoutCancel(r.ruling))
 	a.done = make(chan struct{})

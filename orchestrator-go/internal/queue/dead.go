@@ -51,15 +51,17 @@ func (q *Redis) revive(ctx context.Context, id string) (Task, error) {
 	if err != nil {
 		return task, err
 	}
-	generation := rand.Text()[:8]
+	generation, earlier := rand.Text()[:8], before.Earlier+task.Attempts
 	value, err := encode(record{
 		Spec: task.Spec, Traceparent: task.Traceparent, CreatedAt: task.CreatedAt, Generation: generation,
-		Before: before.Generation, After: newest,
+		Before: before.Generation, After: newest, Earlier: earlier,
 	})
 	if err != nil {
 		return task, err
 	}
-	fields, err := Entry{Task: id, Generation: generation, Meta: metaOf(task.Spec), Bytes: len(value)}.fields()
+	meta := metaOf(task.Spec)
+	meta.Earlier = earlier
+	fields, err := Entry{Task: id, Generation: generation, Meta: meta, Bytes: len(value)}.fields()
 	if err != nil {
 		return task, err
 	}

@@ -49,6 +49,7 @@ type Meta struct {
 	BudgetMS    int64     `json:"b,omitempty"`
 	MaxAttempts int       `json:"a,omitempty"`
 	OutputBytes int64     `json:"o,omitempty"` // that its result may have
+	Earlier     int       `json:"r,omitempty"` // attempts before it was put back as a dead letter: its tokens go on from there
 }
 
 // Standing is where a task stands that was begun and has not ended. It survives its leader.

@@ -86,8 +86,10 @@ type record struct {
 	// lost the race of two requests with one idempotency key, or a dead letter was put back since.
 	Generation string `json:"generation"`
 	// Of a dead letter that was put back: its generation until then, and the log's newest entry then.
-	Before string `json:"before,omitempty"`
-	After  string `json:"after,omitempty"`
+	// Attempts are counted from 1 again; Earlier has those of its former lives.
+	Before  string `json:"before,omitempty"`
+	After   string `json:"after,omitempty"`
+	Earlier int    `json:"earlier,omitempty"`
 }
 
 // decode unmarshals one value of an MGET reply; absent values report false.

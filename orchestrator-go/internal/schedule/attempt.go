@@ -55,7 +55,7 @@ func (m *Machine) Begun(now time.Time, id string, token func(attempt int) int64)
 	}
 	t.enter(running)
 	t.lingers = m.opt.Resumes(t.entry.Meta.Backend)
-	t.startedAt, t.token, t.place = now, token(t.entry.Begun), ""
+	t.startedAt, t.token, t.place = now, token(t.entry.Meta.Earlier+t.entry.Begun), ""
 	m.starts = append(m.starts, t)
 	m.burn(now, t, 1)
 	return t.entry.Begun

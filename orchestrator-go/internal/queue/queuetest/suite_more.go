@@ -31,6 +31,9 @@ func deadLetter(t *testing.T, open opener) {
 	if tasks := l.begin(again); again.Task != ids[1] || again.Begun != 0 || tasks[0] == nil {
 		t.Errorf("delivered %+v", again)
 	}
+	if again.Meta.Earlier != 1 {
+		t.Errorf("its fencing tokens begin after those of %d attempts, of which it had one", again.Meta.Earlier)
+	}
 	l.finish(again, queue.Succeeded)
 	expect(t, q, ids[1], queue.Succeeded, 1)
 	if _, err := q.Revive(t.Context(), ids[1]); !errors.Is(err, queue.ErrNotDead) {
