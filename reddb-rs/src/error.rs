@@ -47,6 +47,8 @@ pub enum CommandError {
     KeyTooLong(usize),
     #[error("ERR cannot read the stored value; the server's log has the cause")]
     Storage,
+    #[error("LOADING after its start the server still reads its keys; try again shortly")]
+    Loading,
     #[error("ERR a consumer's or group's name is at most {0} bytes long")]
     NameTooLong(usize),
     #[error("ERR the reply is larger than the server sends")]
@@ -78,6 +80,8 @@ pub enum StoreError {
     Batch(#[from] postcard::Error),
     #[error("the data directory was written by a newer version (schema {found}, this binary knows {known})")]
     NewerSchema { found: usize, known: usize },
+    #[error("the thread that reads the keys ended before the last of them")]
+    Load,
     #[error("a stored row is malformed: {0}")]
     Row(&'static str),
 }

@@ -12,7 +12,7 @@
 //!
 //! A write goes through: command → change in memory + [`store::Mutation`] → one journal row per turn of the loop, one
 //! fsync → reply. A second thread folds the journal into the tables. After a crash, whatever the journal has beyond the
-//! tables is folded before the first client is let in.
+//! tables is applied to memory before the first client is let in; keys are read from the tables meanwhile.
 
 pub mod auth;
 pub mod config;

@@ -15,11 +15,14 @@ use crate::metrics::Metrics;
 use crate::resp::event_loop::{EventLoop, Parts, WAKER, now_ms};
 use crate::resp::server::ServerInfo;
 use crate::state::Keyspace;
+use crate::store::Persistence;
 use crate::store::blobs::BlobStore;
-use crate::store::{Persistence, open};
 
 /// HTTP requests that may wait for the loop before further ones are told to come back.
 const MAX_WAITING_REQUESTS: usize = 4096;
+
+/// How long a start waits for all keys to be in memory. What is left then comes while commands run.
+const LOAD_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How often blobs are looked at whose end may have come.
 const BLOB_SWEEP: Duration = Duration::from_secs(1);
@@ -62,17 +65,16 @@ pub fn serve(config: &ServeConfig) -> Result<(), ServeError> {
     };
     start_http(config.http_listen, api, on_signal)?;
 
-    let on_fold = {
-        let waker = Arc::clone(&waker);
-        move || {
-            if let Err(error) = waker.wake() {
-                tracing::error!(%error, "cannot wake the command loop");
-            }
+    let wake = move || {
+        if let Err(error) = waker.wake() {
+            tracing::error!(%error, "cannot wake the command loop");
         }
     };
-    let persistence = Persistence::open(&config.data_dir, config.durability, on_fold)?;
-    let keyspace = Keyspace::open(open::data_reader(&config.data_dir)?, now_ms(), config.limits.max_commit_bytes)?;
-    let keys = keyspace.len();
+    let persistence = Persistence::open(&config.data_dir, config.durability, wake.clone())?;
+    let mut keyspace = Keyspace::open(&config.data_dir, now_ms(), config.limits.max_commit_bytes, wake)?;
+    keyspace.replay(persistence.backlog(), persistence.next_batch() - 1)?;
+    tracing::info!(bytes = persistence.backlog_bytes(), "recovered");
+    keyspace.load_for(LOAD_PATIENCE)?;
     let listener = mio::net::TcpListener::bind(config.resp_listen)
         .map_err(|error| format!("--resp-listen: cannot listen on {}: {error}", config.resp_listen))?;
     let event_loop = EventLoop::new(Parts {
@@ -87,7 +89,7 @@ pub fn serve(config: &ServeConfig) -> Result<(), ServeError> {
         cache_bytes: config.cache_bytes,
     })?;
     ready.store(!stop.load(Ordering::Acquire), Ordering::Release);
-    tracing::info!(resp = %config.resp_listen, http = %config.http_listen, keys, "serving");
+    tracing::info!(resp = %config.resp_listen, http = %config.http_listen, "serving");
     let ended = event_loop.run();
     ready.store(false, Ordering::Release);
     ended?;

@@ -103,6 +103,7 @@ impl From<CommandError> for HttpError {
                 "ReplyTooLarge",
                 "The reply is larger than the store sends; ask for less, such as with `count`.",
             ),
+            E::Loading => Self::not_ready(),
             E::Storage => Self::internal("a command failed", &error),
             E::Syntax
             | E::NotAnInteger

@@ -27,7 +27,7 @@ use crate::state::Keyspace;
 use crate::store::Persistence;
 
 const LISTENER: Token = Token(usize::MAX);
-/// Wakes the loop from other threads: a request by HTTP, the end of a fold, a stop.
+/// Wakes the loop from other threads: a request by HTTP, keys that were read, the end of a fold, a stop.
 pub const WAKER: Token = Token(usize::MAX - 1);
 
 /// Mutations after which a turn commits although more clients are ready.
@@ -83,6 +83,8 @@ pub struct EventLoop {
     pub(super) replied: Vec<usize>,
     /// Requests by HTTP may wait that this turn had no room for.
     requests_waiting: bool,
+    /// Further keys may have been read that are not in memory yet.
+    keys_waiting: bool,
     pub(super) waiters: Waiters,
     pub(super) next_id: u64,
     /// Clients that wrote in the last commit, and how long it took: they tell whether waiting for more is worth it.
@@ -104,6 +106,7 @@ impl EventLoop {
             ready: Vec::new(),
             replied: Vec::new(),
             requests_waiting: false,
+            keys_waiting: false,
             waiters: Waiters::default(),
             next_id: 1,
             last_writers: 0,
@@ -126,6 +129,7 @@ impl EventLoop {
             self.gather(&mut events)?;
             self.wake_blocked();
             self.parts.keyspace.sweep(SWEEP_PER_TURN);
+            self.keys_waiting = self.parts.keyspace.load_more()?;
             self.commit()?;
             self.send_replies();
             self.housekeeping();
@@ -144,7 +148,7 @@ impl EventLoop {
 
     /// How long there is nothing to do unless something happens.
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || self.requests_waiting {
+        if !self.ready.is_empty() || self.requests_waiting || self.keys_waiting {
             return Some(Duration::ZERO);
         }
         let now_ms = now_ms();

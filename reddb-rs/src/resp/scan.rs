@@ -23,6 +23,7 @@ struct ScanOptions<'a> {
 pub fn scan(call: &mut Call<'_>) -> CommandResult {
     let cursor = parse_u64(call.args[1]).ok_or_else(|| CommandError::other("ERR invalid cursor"))?;
     let options = parse_options(&call.args[2..])?;
+    call.keyspace.require_all_keys()?;
     let (next, found) = collect(call, cursor, &options);
     call.reply.array(2);
     call.reply.text(next);
@@ -33,6 +34,7 @@ pub fn scan(call: &mut Call<'_>) -> CommandResult {
 /// `KEYS pattern`. Walks every key in one go: for people, not for programs.
 pub fn keys(call: &mut Call<'_>) -> CommandResult {
     let options = ScanOptions { pattern: Some(call.args[1]), kind: None, count: usize::MAX };
+    call.keyspace.require_all_keys()?;
     let (_, found) = collect(call, 0, &options);
     reply_keys(call, &found);
     Ok(Outcome::Done)

@@ -72,6 +72,7 @@ pub fn config(call: &mut Call<'_>) -> CommandResult {
 }
 
 pub fn dbsize(call: &mut Call<'_>) -> CommandResult {
+    call.keyspace.require_all_keys()?;
     call.reply.count(call.keyspace.len());
     Ok(Outcome::Done)
 }

@@ -14,15 +14,20 @@ impl Keyspace {
     /// The entry of a live key with its value in memory.
     pub(super) fn load(&mut self, key: &[u8]) -> Result<Option<&mut Entry>, CommandError> {
         self.remove_if_expired(key);
+        self.warm(key).map_err(|error| {
+            tracing::error!(%error, key = %String::from_utf8_lossy(key), "a stored value cannot be read");
+            CommandError::Storage
+        })
+    }
+
+    /// The entry of a key that is in memory, with its value there too.
+    pub(super) fn warm(&mut self, key: &[u8]) -> Result<Option<&mut Entry>, StoreError> {
         let Some(entry) = self.keys.get_mut(key) else {
             return Ok(None);
         };
         entry.used = true;
         if let Value::Cold(kind) = entry.value {
-            entry.value = read_cold(&self.tables, key, kind).map_err(|error| {
-                tracing::error!(%error, key = %String::from_utf8_lossy(key), "a stored value cannot be read");
-                CommandError::Storage
-            })?;
+            entry.value = read_cold(&self.tables, key, kind)?;
             self.cached_bytes += value_bytes(&entry.value);
         }
         Ok(Some(entry))

@@ -9,16 +9,22 @@ impl Keyspace {
     /// Changes a live key's expiry; false if there is no such key. 0: never.
     pub fn set_expiry(&mut self, key: &[u8], expires_ms: u64) -> bool {
         self.remove_if_expired(key);
-        let batch = self.batch;
-        let Some((_, key, entry)) = self.keys.get_full_mut(key) else {
+        let Some(key) = self.put_expiry(key, expires_ms) else {
             return false;
         };
-        let (key, before) = (key.clone(), std::mem::replace(&mut entry.expires_ms, expires_ms));
-        entry.changed = batch;
         self.watches.touch(&key);
-        self.index_expiry(&key, before, expires_ms);
         self.journal.push(Mutation::Expire { key, expires_ms });
         true
+    }
+
+    /// Changes the expiry of a key in memory; `None` if it is not there.
+    pub(super) fn put_expiry(&mut self, key: &[u8], expires_ms: u64) -> Option<Bytes> {
+        let batch = self.batch;
+        let (_, key, entry) = self.keys.get_full_mut(key)?;
+        let (key, before) = (key.clone(), std::mem::replace(&mut entry.expires_ms, expires_ms));
+        entry.changed = batch;
+        self.index_expiry(&key, before, expires_ms);
+        Some(key)
     }
 
     /// Deletes keys that have expired, at most `limit`; returns how many went.
@@ -35,7 +41,9 @@ impl Keyspace {
         self.expiries.first().map(|(at, _)| *at)
     }
 
+    /// What every look at a key begins with: it comes into memory, and goes if its time has come.
     pub(super) fn remove_if_expired(&mut self, key: &[u8]) {
+        self.fault_in(key);
         if self.expiries.is_empty() {
             return;
         }

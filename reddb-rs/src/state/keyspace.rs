@@ -1,9 +1,10 @@
 //! Every key, its expiry, and a cache of values in front of the tables.
 //!
-//! Keys stay in memory; values of keys that were folded into the tables may leave it ([`Value::Cold`]) and come back when
-//! they are asked for.
+//! Keys stay in memory once they are there (`loading.rs`); values of keys that were folded into the tables may leave it
+//! ([`Value::Cold`]) and come back when they are asked for.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -11,14 +12,15 @@ use rusqlite::Connection;
 
 use super::cache::value_bytes;
 use super::expiry::is_due;
+use super::loading::{Ahead, Loading};
 use super::watches::Watches;
-use super::{Stream, StreamEdit};
+use super::{Stream, StreamEdit, StreamId};
 use crate::error::{CommandError, StoreError};
 use crate::store::keys::KeyKind;
-use crate::store::{Batch, Mutation, keys, streams};
+use crate::store::{Batch, Mutation, open, streams};
 
 /// Cost of a key beside its bytes, roughly, for the cache's budget.
-const KEY_OVERHEAD_BYTES: usize = 96;
+pub(super) const KEY_OVERHEAD_BYTES: usize = 96;
 
 /// A value, or where to find it.
 #[derive(Debug)]
@@ -45,10 +47,14 @@ pub struct Keyspace {
     pub(super) keys: IndexMap<Bytes, Entry, foldhash::fast::RandomState>,
     pub(super) expiries: BTreeSet<(u64, Bytes)>,
     pub(super) tables: Connection,
-    last_stream: u64,
+    pub(super) last_stream: u64,
     pub(super) cached_bytes: usize,
     pub(super) hand: usize,
     pub(super) watches: Watches,
+    /// `None` once all keys are in memory.
+    pub(super) loading: Option<Loading>,
+    /// Why a key that may exist could not be looked up: nothing may be acknowledged any more.
+    pub(super) failure: Option<StoreError>,
     /// Changes since the last commit, in order.
     pub journal: Batch,
     /// Keys whose waiting readers should look again.
@@ -60,12 +66,21 @@ pub struct Keyspace {
 }
 
 impl Keyspace {
-    /// Reads every key, but no values, from `tables`.
+    /// The keys of the tables in `directory`, which a thread begins to read; it calls `on_chunk` when
+    /// [`Keyspace::load_more`] has something to do.
     ///
     /// # Errors
     /// When the tables cannot be read.
-    pub fn open(tables: Connection, now_ms: u64, max_commit_bytes: usize) -> Result<Self, StoreError> {
-        let mut keyspace = Self {
+    pub fn open(
+        directory: &Path,
+        now_ms: u64,
+        max_commit_bytes: usize,
+        on_chunk: impl Fn() + Send + 'static,
+    ) -> Result<Self, StoreError> {
+        let loading = Loading::start(open::data_reader(directory)?, on_chunk)
+            .map_err(|source| StoreError::Io { path: directory.to_owned(), source })?;
+        let tables = open::data_reader(directory)?;
+        Ok(Self {
             keys: IndexMap::default(),
             expiries: BTreeSet::new(),
             last_stream: streams::last_stream_number(&tables)?,
@@ -73,23 +88,16 @@ impl Keyspace {
             cached_bytes: 0,
             hand: 0,
             watches: Watches::default(),
+            loading: Some(loading),
+            failure: None,
             journal: Batch::new(max_commit_bytes),
             signaled: Vec::new(),
             now_ms,
             batch: 1,
-        };
-        let (all, expiries) = (&mut keyspace.keys, &mut keyspace.expiries);
-        keys::scan(&keyspace.tables, |key, kind, expires_ms| {
-            if expires_ms != 0 {
-                expiries.insert((expires_ms, key.clone()));
-            }
-            all.insert(key, Entry { value: Value::Cold(kind), expires_ms, changed: 0, used: false });
-        })?;
-        keyspace.cached_bytes = keyspace.keys.keys().map(|key| key.len() + KEY_OVERHEAD_BYTES).sum();
-        Ok(keyspace)
+        })
     }
 
-    /// Number of keys, including those that expired and were not swept yet.
+    /// Number of keys in memory, including those that expired and were not swept yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()
@@ -126,23 +134,28 @@ impl Keyspace {
     /// Sets a string whatever the key held before. `expires_ms` 0: never.
     pub fn set_string(&mut self, key: &[u8], value: Bytes, expires_ms: u64) {
         self.watches.touch(key);
+        self.fault_in(key);
         self.drop_stream_rows(key);
-        let (batch, new_bytes) = (self.batch, value.len());
+        let key = self.place(key, Value::String(value.clone()), expires_ms);
+        self.journal.push(Mutation::PutString { key, expires_ms, value });
+    }
+
+    /// Puts a value into memory, whatever the key held before, and returns the key as it is kept there.
+    pub(super) fn place(&mut self, key: &[u8], value: Value, expires_ms: u64) -> Bytes {
+        self.cached_bytes += value_bytes(&value);
         if let Some((_, key, entry)) = self.keys.get_full_mut(key) {
-            self.cached_bytes = self.cached_bytes.saturating_sub(value_bytes(&entry.value)) + new_bytes;
-            entry.value = Value::String(value.clone());
-            (entry.changed, entry.used) = (batch, true);
+            let old = std::mem::replace(&mut entry.value, value);
+            self.cached_bytes = self.cached_bytes.saturating_sub(value_bytes(&old));
+            (entry.changed, entry.used) = (self.batch, true);
             let (key, before) = (key.clone(), std::mem::replace(&mut entry.expires_ms, expires_ms));
             self.index_expiry(&key, before, expires_ms);
-            self.journal.push(Mutation::PutString { key, expires_ms, value });
-            return;
+            return key;
         }
         let key = Bytes::copy_from_slice(key);
-        self.cached_bytes += key.len() + KEY_OVERHEAD_BYTES + new_bytes;
+        self.cached_bytes += key.len() + KEY_OVERHEAD_BYTES;
         self.index_expiry(&key, 0, expires_ms);
-        let entry = Entry { value: Value::String(value.clone()), expires_ms, changed: batch, used: true };
-        self.keys.insert(key.clone(), entry);
-        self.journal.push(Mutation::PutString { key, expires_ms, value });
+        self.keys.insert(key.clone(), Entry { value, expires_ms, changed: self.batch, used: true });
+        key
     }
 
     /// Deletes a key; false if there was none.
@@ -189,17 +202,15 @@ impl Keyspace {
     pub fn create_stream(&mut self, key: &[u8]) {
         self.watches.touch(key);
         self.last_stream += 1;
-        let (key, stream) = (Bytes::copy_from_slice(key), Stream::new(self.last_stream));
-        self.cached_bytes += key.len() + KEY_OVERHEAD_BYTES;
-        self.journal.push(Mutation::PutStreamKey { key: key.clone(), expires_ms: 0, stream: stream.number });
+        let number = self.last_stream;
+        let key = self.place(key, Value::Stream(Box::new(Stream::new(number))), 0);
+        self.journal.push(Mutation::PutStreamKey { key, expires_ms: 0, stream: number });
         self.journal.push(Mutation::PutHeader {
-            stream: stream.number,
-            last_id: stream.last_id,
-            max_deleted_id: stream.max_deleted_id,
+            stream: number,
+            last_id: StreamId::MIN,
+            max_deleted_id: StreamId::MIN,
             entries_added: 0,
         });
-        let value = Value::Stream(Box::new(stream));
-        self.keys.insert(key, Entry { value, expires_ms: 0, changed: self.batch, used: true });
     }
 
     /// Tells readers that wait on `key` to look again.
@@ -227,15 +238,22 @@ impl Keyspace {
 
     pub(super) fn remove_now(&mut self, key: &[u8]) -> bool {
         self.drop_stream_rows(key);
-        let Some((key, entry)) = self.keys.swap_remove_entry(key) else {
+        let Some(key) = self.detach(key) else {
             return false;
         };
         self.watches.touch(&key);
+        self.note_ahead(key.clone(), Ahead::Gone);
+        self.journal.push(Mutation::DeleteKey { key });
+        true
+    }
+
+    /// Takes a key out of memory.
+    pub(super) fn detach(&mut self, key: &[u8]) -> Option<Bytes> {
+        let (key, entry) = self.keys.swap_remove_entry(key)?;
         let bytes = key.len() + KEY_OVERHEAD_BYTES + value_bytes(&entry.value);
         self.cached_bytes = self.cached_bytes.saturating_sub(bytes);
         self.index_expiry(&key, entry.expires_ms, 0);
-        self.journal.push(Mutation::DeleteKey { key });
-        true
+        Some(key)
     }
 
     /// If `key` holds a stream that is about to go, journals the end of its rows and wakes its readers.

@@ -4,6 +4,8 @@ mod cache;
 mod expiry;
 mod group;
 mod keyspace;
+mod loading;
+mod replay;
 mod stream;
 mod stream_edit;
 mod stream_id;

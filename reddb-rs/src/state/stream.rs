@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{Group, StreamId};
+use crate::store::mutation::bounded;
+use crate::store::{Mutation, PendingRow};
 
 /// Rough cost of an entry's node beside its bytes, for the cache's budget.
 pub const ENTRY_OVERHEAD_BYTES: usize = 64;
@@ -46,6 +48,62 @@ impl Stream {
     pub fn restore_entry(&mut self, id: StreamId, fields: Bytes) {
         self.bytes += fields.len() + ENTRY_OVERHEAD_BYTES;
         self.entries.insert(id, fields);
+    }
+
+    /// Does what the journal says was done to it.
+    pub fn redo(&mut self, mutation: &Mutation) {
+        use Mutation as M;
+        match mutation {
+            M::PutHeader { last_id, max_deleted_id, entries_added, .. } => {
+                (self.last_id, self.max_deleted_id, self.entries_added) = (*last_id, *max_deleted_id, *entries_added);
+            }
+            M::PutEntry { id, fields, .. } => {
+                self.forget(*id);
+                self.restore_entry(*id, fields.clone());
+            }
+            M::DeleteEntry { id, .. } => self.forget(*id),
+            M::TrimBefore { id, .. } => {
+                while self.entries.first_entry().is_some_and(|first| first.key() < id) {
+                    if let Some((_, fields)) = self.entries.pop_first() {
+                        self.bytes -= fields.len() + ENTRY_OVERHEAD_BYTES;
+                    }
+                }
+            }
+            M::PutGroup { group, last_delivered, entries_read, .. } => {
+                let group = self.groups.entry(group.clone()).or_insert_with(|| Group::new(*last_delivered, None));
+                (group.last_delivered, group.entries_read) = (*last_delivered, entries_read.map(bounded));
+            }
+            M::DropGroup { group, .. } => _ = self.groups.remove(group),
+            M::PutConsumer { group, consumer, seen_ms, .. } => {
+                if let Some(group) = self.groups.get_mut(group) {
+                    group.consumer(consumer, *seen_ms).seen_ms = *seen_ms;
+                }
+            }
+            M::DropConsumer { group, consumer, .. } => {
+                _ = self.groups.get_mut(group).and_then(|group| group.remove_consumer(consumer));
+            }
+            M::PutPending { group, id, pending, .. } => {
+                if let Some(group) = self.groups.get_mut(group) {
+                    group.assign(*id, PendingRow { deliveries: bounded(pending.deliveries), ..pending.clone() });
+                }
+            }
+            M::DeletePending { group, id, .. } => {
+                _ = self.groups.get_mut(group).and_then(|group| group.release(*id));
+            }
+            M::PutString { .. }
+            | M::DeleteKey { .. }
+            | M::Expire { .. }
+            | M::PutStreamKey { .. }
+            | M::DropStream { .. } => {
+                // Of keys, not of what is in a stream.
+            }
+        }
+    }
+
+    fn forget(&mut self, id: StreamId) {
+        if let Some(fields) = self.entries.remove(&id) {
+            self.bytes -= fields.len() + ENTRY_OVERHEAD_BYTES;
+        }
     }
 
     /// Memory that the entries take, roughly.

@@ -94,7 +94,7 @@ mod tests {
     /// An empty keyspace, in a directory that has to outlive it.
     fn keyspace(directory: &std::path::Path) -> Keyspace {
         open::data(directory, Durability::None).unwrap();
-        Keyspace::open(open::data_reader(directory).unwrap(), NOW_MS, usize::MAX).unwrap()
+        Keyspace::open(directory, NOW_MS, usize::MAX, || {}).unwrap()
     }
 
     /// Whether a watch of `k` that begins now outlives `change`.

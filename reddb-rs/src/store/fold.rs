@@ -10,6 +10,10 @@ use super::mutation::{Mutation, coalesce};
 use super::{keys, streams};
 use crate::error::StoreError;
 
+/// Mutations in one transaction. Written to rows all over a large table, each dirties a page: this bounds the write-ahead
+/// log, which a start has to read.
+const PART_BYTES: usize = 8 << 20;
+
 /// Everything that was committed since the job before, up to batch `through`.
 pub struct FoldJob {
     pub mutations: Vec<Mutation>,
@@ -31,8 +35,8 @@ impl Folder {
         mut connection: Connection,
         done: Arc<dyn Fn(Result<u64, StoreError>) + Send + Sync>,
     ) -> std::io::Result<Self> {
-        // One job waits at most: the loop keeps collecting into its own backlog until the folder is free.
-        let (jobs, inbox): (_, Receiver<FoldJob>) = sync_channel(1);
+        // No job waits: the loop keeps collecting into its own backlog until the folder is free.
+        let (jobs, inbox): (_, Receiver<FoldJob>) = sync_channel(0);
         let thread = std::thread::Builder::new().name("fold".into()).spawn(move || {
             for job in inbox {
                 let outcome = fold(&mut connection, &job.mutations, job.through).map(|()| job.through);
@@ -75,18 +79,55 @@ impl Folder {
     }
 }
 
-/// Applies `mutations` and records `through`, in one transaction.
+/// Applies `mutations` and then records `through`. What lies between is safe to repeat: each row that a part of the
+/// mutations has written is written again by all of them, so a start that finds the tables ahead of `through` ends with
+/// the same state.
+///
+/// # Errors
+/// When SQLite fails: the tables may hold a part of the mutations.
+pub fn fold(connection: &mut Connection, mutations: &[Mutation], through: u64) -> Result<(), StoreError> {
+    for part in parts(&in_order(mutations), PART_BYTES) {
+        write(connection, part, None)?;
+    }
+    write(connection, &[], Some(through))
+}
+
+/// What is left of `mutations` to be written: keys first, neighbours together, as they share pages, then what is in
+/// streams. Writes of one key stay in their order, and so do those of streams. So a key that the tables have never names a
+/// stream that a part of the mutations has dropped.
+pub fn in_order(mutations: &[Mutation]) -> Vec<&Mutation> {
+    let mut kept = coalesce(mutations);
+    kept.sort_by_key(|mutation| (mutation.key().is_none(), mutation.key()));
+    kept
+}
+
+/// Writes `mutations`, and the number of the last batch if they complete it, in one transaction.
 ///
 /// # Errors
 /// When SQLite fails: the tables are as before.
-pub fn fold(connection: &mut Connection, mutations: &[Mutation], through: u64) -> Result<(), StoreError> {
+pub fn write(connection: &mut Connection, mutations: &[&Mutation], through: Option<u64>) -> Result<(), StoreError> {
     let transaction = connection.transaction()?;
-    for mutation in coalesce(mutations) {
+    for mutation in mutations {
         apply(&transaction, mutation)?;
     }
-    transaction.prepare_cached("UPDATE folded SET through = ?1")?.execute([through])?;
+    if let Some(through) = through {
+        transaction.prepare_cached("UPDATE folded SET through = ?1")?.execute([through])?;
+    }
     transaction.commit()?;
     Ok(())
+}
+
+/// Cuts `mutations` into parts of about `part_bytes`.
+fn parts<'a, 'b>(mutations: &'a [&'b Mutation], part_bytes: usize) -> impl Iterator<Item = &'a [&'b Mutation]> {
+    let mut bytes = 0;
+    mutations.chunk_by(move |before, _| {
+        bytes += before.bytes();
+        let fits = bytes < part_bytes;
+        if !fits {
+            bytes = 0;
+        }
+        fits
+    })
 }
 
 /// The last batch that the tables contain.
@@ -122,27 +163,4 @@ fn apply(connection: &Connection, mutation: &Mutation) -> Result<(), StoreError>
         M::PutPending { stream, group, id, pending } => streams::put_pending(connection, *stream, group, *id, pending),
         M::DeletePending { stream, group, id } => streams::delete_pending(connection, *stream, group, *id),
     }
-}
-
-/// Brings the tables up to the journal after a crash, in transactions of bounded size. Returns the batches folded.
-///
-/// # Errors
-/// When either database fails or a batch cannot be decoded.
-pub fn recover(data: &mut Connection, journal: &mut super::Journal) -> Result<u64, StoreError> {
-    const TRANSACTION_MUTATIONS: usize = 100_000;
-    let mut mutations = Vec::new();
-    let (mut batches, mut through) = (0, folded_through(data)?);
-    journal.replay(|seq, batch| {
-        mutations.extend(batch);
-        (batches, through) = (batches + 1, seq);
-        if mutations.len() >= TRANSACTION_MUTATIONS {
-            fold(data, &mutations, through)?;
-            mutations.clear();
-        }
-        Ok(())
-    })?;
-    fold(data, &mutations, through)?;
-    journal.mark_folded(through);
-    journal.reset()?;
-    Ok(batches)
 }

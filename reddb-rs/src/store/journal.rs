@@ -74,21 +74,20 @@ impl Journal {
         self.folded = through;
     }
 
-    /// Hands every batch that the tables lack to `apply`, oldest first, with its number.
+    /// Hands every batch that the tables lack to `visit`, oldest first. Returns their encoded size in bytes.
     ///
     /// # Errors
-    /// Of the journal, of decoding and of `apply`.
-    pub fn replay(
-        &self,
-        mut apply: impl FnMut(u64, Vec<Mutation>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    /// Of the journal and of decoding.
+    pub fn replay(&self, mut visit: impl FnMut(Vec<Mutation>)) -> Result<usize, StoreError> {
+        let mut bytes = 0;
         let mut statement = self.connection.prepare("SELECT seq, batch FROM journal WHERE seq > ?1 ORDER BY seq")?;
         let mut rows = statement.query([self.folded])?;
         while let Some(row) = rows.next()? {
             let batch = row.get_ref(1)?.as_blob().map_err(|_| StoreError::Row("journal.batch"))?;
-            apply(row.get(0)?, postcard::from_bytes(batch)?)?;
+            bytes += batch.len();
+            visit(postcard::from_bytes(batch)?);
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Empties the journal after everything has been folded, and brings its file back to a small size.

@@ -1,7 +1,7 @@
 //! Table `keys`.
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::error::StoreError;
 
@@ -51,18 +51,49 @@ pub fn value(connection: &Connection, key: &[u8]) -> Result<Bytes, StoreError> {
     value.map(Bytes::from).ok_or(StoreError::Row("keys.value"))
 }
 
-/// Calls `visit` with every key, its kind and its expiry, in key order.
-pub fn scan(connection: &Connection, mut visit: impl FnMut(Bytes, KeyKind, u64)) -> Result<(), StoreError> {
-    let mut statement = connection.prepare("SELECT key, kind, expires_ms, stream FROM keys ORDER BY key")?;
-    let mut rows = statement.query([])?;
+/// A key without its value.
+#[derive(Debug)]
+pub struct KeyRow {
+    pub key: Bytes,
+    pub kind: KeyKind,
+    pub expires_ms: u64,
+}
+
+/// At most `limit` keys above `after`, in key order.
+pub fn scan(connection: &Connection, after: Option<&[u8]>, limit: usize) -> Result<Vec<KeyRow>, StoreError> {
+    let from = if after.is_some() { "WHERE key > ?1" } else { "WHERE ?1 IS NULL" };
+    let sql = format!("SELECT key, kind, expires_ms, stream FROM keys {from} ORDER BY key LIMIT ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query((after, limit))?;
+    let mut found = Vec::with_capacity(limit);
     while let Some(row) = rows.next()? {
-        let key: Vec<u8> = row.get(0)?;
-        let kind = match (row.get(1)?, row.get::<_, Option<u64>>(3)?) {
-            (STRING, _) => KeyKind::String,
-            (STREAM, Some(stream)) => KeyKind::Stream { stream },
-            _ => return Err(StoreError::Row("keys.kind")),
-        };
-        visit(Bytes::from(key), kind, row.get(2)?);
+        found.push(key_row(row)?);
     }
-    Ok(())
+    Ok(found)
+}
+
+/// The row of a key.
+pub fn find(connection: &Connection, key: &[u8]) -> Result<Option<KeyRow>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT key, kind, expires_ms, stream FROM keys WHERE key = ?1")?;
+    let mut rows = statement.query([key])?;
+    rows.next()?.map(key_row).transpose()
+}
+
+/// The key that holds the stream of that number.
+pub fn of_stream(connection: &Connection, number: u64) -> Result<Option<Bytes>, StoreError> {
+    let key: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT key FROM keys WHERE stream = ?1")?
+        .query_row([number], |row| row.get(0))
+        .optional()?;
+    Ok(key.map(Bytes::from))
+}
+
+fn key_row(row: &Row<'_>) -> Result<KeyRow, StoreError> {
+    let key: Vec<u8> = row.get(0)?;
+    let kind = match (row.get(1)?, row.get::<_, Option<u64>>(3)?) {
+        (STRING, _) => KeyKind::String,
+        (STREAM, Some(stream)) => KeyKind::Stream { stream },
+        _ => return Err(StoreError::Row("keys.kind")),
+    };
+    Ok(KeyRow { key: Bytes::from(key), kind, expires_ms: row.get(2)? })
 }

@@ -5,8 +5,11 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Of the tables that hold the folded state (`data.db`).
-pub const DATA: &[&str] =
-    &[include_str!("../../migrations/0001_keys.sql"), include_str!("../../migrations/0002_streams.sql")];
+pub const DATA: &[&str] = &[
+    include_str!("../../migrations/0001_keys.sql"),
+    include_str!("../../migrations/0002_streams.sql"),
+    include_str!("../../migrations/0003_stream_keys.sql"),
+];
 
 /// Of the journal (`journal.db`).
 pub const JOURNAL: &[&str] = &[include_str!("../../migrations/journal/0001_journal.sql")];
@@ -35,6 +38,6 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, DATA).unwrap();
         migrate(&mut connection, DATA).unwrap();
-        assert!(matches!(migrate(&mut connection, &DATA[..1]), Err(StoreError::NewerSchema { found: 2, known: 1 })));
+        assert!(matches!(migrate(&mut connection, &DATA[..1]), Err(StoreError::NewerSchema { found: 3, known: 1 })));
     }
 }

@@ -33,7 +33,14 @@ pub enum Mutation {
 /// The next value of a counter that a client may have set: it stays at the largest number that a table can hold.
 #[must_use]
 pub fn count_up(count: u64) -> u64 {
-    count.saturating_add(1).min(i64::MAX as u64)
+    bounded(count.saturating_add(1))
+}
+
+/// The number as a table can hold it: SQLite's integers are signed. A journal may have a larger one, as older versions
+/// counted beyond.
+#[must_use]
+pub fn bounded(number: u64) -> u64 {
+    number.min(i64::MAX as u64)
 }
 
 /// An entry that was delivered to `consumer` and not yet acknowledged.
@@ -75,6 +82,18 @@ impl Mutation {
             Self::DropStream { .. } | Self::PutHeader { .. } | Self::DeleteEntry { .. } | Self::TrimBefore { .. } => 0,
         };
         Self::FIXED_BYTES + varying
+    }
+
+    /// The key whose row it changes; `None` for what belongs to a stream.
+    #[must_use]
+    pub fn key(&self) -> Option<&Bytes> {
+        match self {
+            Self::PutString { key, .. }
+            | Self::DeleteKey { key }
+            | Self::Expire { key, .. }
+            | Self::PutStreamKey { key, .. } => Some(key),
+            _ => None,
+        }
     }
 
     fn row(&self) -> Option<Row<'_>> {

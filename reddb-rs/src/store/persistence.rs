@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::fold::{FoldJob, Folder, recover};
+use super::fold::{FoldJob, Folder, folded_through};
 use super::{Batch, Journal, Mutation, open};
 use crate::config::Durability;
 use crate::error::StoreError;
@@ -13,11 +13,10 @@ use crate::error::StoreError;
 /// A backlog is folded when it is this old or this big, whichever comes first.
 const FOLD_AFTER: Duration = Duration::from_secs(1);
 const FOLD_BYTES: usize = 16 << 20;
-/// Beyond this the commands wait for the folder: memory and recovery time stay bounded.
-const MAX_BACKLOG_BYTES: usize = 256 << 20;
+/// Beyond this the commands wait for the folder. As much again may be with it: a start after a crash reads both.
+const MAX_BACKLOG_BYTES: usize = 64 << 20;
 
 /// Progress of the folder, shared with its thread.
-#[derive(Default)]
 struct Progress {
     through: AtomicU64,
     error: Mutex<Option<StoreError>>,
@@ -34,8 +33,8 @@ pub struct Persistence {
 }
 
 impl Persistence {
-    /// Opens the store in `directory` and recovers what a crash left in the journal. `on_fold` is called from another
-    /// thread whenever a fold ends.
+    /// Opens the store in `directory`. What a crash left in the journal is the [`Persistence::backlog`]. `on_fold` is called
+    /// from another thread whenever a fold ends.
     ///
     /// # Errors
     /// When the databases cannot be opened, recovered or written.
@@ -46,13 +45,13 @@ impl Persistence {
     ) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { path: directory.to_owned(), source };
         std::fs::create_dir_all(directory).map_err(io)?;
-        let mut data = open::data(directory, durability)?;
-        let folded = super::fold::folded_through(&data)?;
-        let mut journal = Journal::open(open::journal(directory, durability)?, folded)?;
-        let batches = recover(&mut data, &mut journal)?;
-        tracing::info!(batches, "recovered");
+        let data = open::data(directory, durability)?;
+        let folded = folded_through(&data)?;
+        let journal = Journal::open(open::journal(directory, durability)?, folded)?;
+        let mut backlog = Vec::new();
+        let backlog_bytes = journal.replay(|batch| backlog.extend(batch))?;
 
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress { through: AtomicU64::new(folded), error: Mutex::default() });
         let shared = Arc::clone(&progress);
         let done = move |outcome: Result<u64, StoreError>| {
             match outcome {
@@ -62,7 +61,14 @@ impl Persistence {
             on_fold();
         };
         let folder = Folder::start(data, Arc::new(done)).map_err(io)?;
-        Ok(Self { journal, folder, progress, backlog: Vec::new(), backlog_bytes: 0, backlog_since: None })
+        let backlog_since = (!backlog.is_empty()).then(Instant::now);
+        Ok(Self { journal, folder, progress, backlog, backlog_bytes, backlog_since })
+    }
+
+    /// What was committed and not yet handed over to be folded.
+    #[must_use]
+    pub fn backlog(&self) -> &[Mutation] {
+        &self.backlog
     }
 
     /// The number of the batch that the next commit will write.
