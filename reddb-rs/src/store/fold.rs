@@ -10,9 +10,9 @@ use super::mutation::{Mutation, coalesce};
 use super::{keys, streams};
 use crate::error::StoreError;
 
-/// Mutations in one transaction. Written to rows all over a large table, each dirties a page: this bounds the write-ahead
-/// log, which a start has to read.
-const PART_BYTES: usize = 8 << 20;
+/// Mutations in one transaction: more than a job has unless the folder fell behind. Written to rows all over a large table,
+/// each dirties a page: this bounds the write-ahead log, which a start has to read.
+const PART_BYTES: usize = 24 << 20;
 
 /// Everything that was committed since the job before, up to batch `through`.
 pub struct FoldJob {
@@ -86,10 +86,13 @@ impl Folder {
 /// # Errors
 /// When SQLite fails: the tables may hold a part of the mutations.
 pub fn fold(connection: &mut Connection, mutations: &[Mutation], through: u64) -> Result<(), StoreError> {
-    for part in parts(&in_order(mutations), PART_BYTES) {
-        write(connection, part, None)?;
+    let mutations = in_order(mutations);
+    let mut left = mutations.len();
+    for part in parts(&mutations, PART_BYTES) {
+        left -= part.len();
+        write(connection, part, (left == 0).then_some(through))?;
     }
-    write(connection, &[], Some(through))
+    if mutations.is_empty() { write(connection, &[], Some(through)) } else { Ok(()) }
 }
 
 /// What is left of `mutations` to be written: keys first, neighbours together, as they share pages, then what is in
