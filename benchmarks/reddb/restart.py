@@ -1,4 +1,4 @@
-"""Start of RedDB beside Redis after kill -9: `python benchmarks/reddb/restart.py [--tasks 1000000]`.
+"""Start of RedDB beside Redis after kill -9: `python -m benchmarks.reddb.restart [--tasks 1000000]`.
 
 Each gets what the orchestrator leaves of so many tasks: a record and an outcome that expire, an entry of a log that a
 group reads, and the places of what was under way, which come and go. Both are killed right after the last reply. The
@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from run import TOKEN, free_port, reddb, redis
+from benchmarks.reddb.run import TOKEN, free_port, reddb, redis
 
 BATCH = 500
 RECORD = b"r" * 500
