@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -215,10 +215,11 @@ def main() -> None:
         base = Path(tempfile.mkdtemp(prefix="reddb-bench-", dir=options.dir))
         stack.callback(shutil.rmtree, base)
         port = free_port()
-        for name, directory, make in [
+        servers: list[tuple[str, Path, Callable[[Path, int], list[str]]]] = [
             ("RedDB (fsync)", base / "reddb", partial(reddb, options.reddb)),
             ("Redis (appendfsync always)", base / "redis", redis),
-        ]:
+        ]
+        for name, directory, make in servers:
             argv = make(directory, port)
             fill(argv, port, options.tasks)
             kept = base / "kept"
