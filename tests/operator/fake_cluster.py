@@ -25,6 +25,8 @@ class FakeCluster:
         self.events: list[Object] = []
         self.config_maps: dict[str, frozenset[str]] = {}
         self.failing = False
+        self.fails_after: int | None = None  # so many writes more are taken
+        self.graceful = False  # a deleted pod stays, with a deletionTimestamp, until `gone` is called
         self.refusing_events = False
         self.refusing_pods = False
         self.versions = itertools.count(100)
@@ -73,8 +75,12 @@ class FakeCluster:
 
     async def delete_pod(self, pod: Object, *, if_unchanged: bool = False) -> None:
         self._maybe_fail()
-        self.deleted.append(pod["metadata"]["name"])
-        self.pods.pop(pod["metadata"]["name"], None)
+        name = pod["metadata"]["name"]
+        self.deleted.append(name)
+        if self.graceful and name in self.pods:
+            self.pods[name]["metadata"].setdefault("deletionTimestamp", "2026-01-01T00:00:10Z")
+        else:
+            self.pods.pop(name, None)
 
     async def delete(self, plural: str, seen: Object) -> None:
         self._maybe_fail()
@@ -124,5 +130,7 @@ class FakeCluster:
         self._maybe_fail()
 
     def _maybe_fail(self) -> None:
-        if self.failing:
+        if self.fails_after is not None:
+            self.fails_after -= 1
+        if self.failing or (self.fails_after is not None and self.fails_after < 0):
             raise errors.UnavailableError("etcd is slow", 503)

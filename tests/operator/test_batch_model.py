@@ -7,13 +7,14 @@ keeps is what the world outside would see: which commands ended how.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import tempfile
 from datetime import timedelta
 from pathlib import Path
 
 import hypothesis.strategies as st
-from dspy_operator import names
+from dspy_operator import errors, names
 from dspy_operator.names import Key
 from dspy_operator.reconcile import envtask
 from dspy_operator.status import ledger as ledgers
@@ -48,6 +49,7 @@ class Batch(RuleBasedStateMachine):
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
         self.world = World(Path(self._folder.name))
+        self.world.cluster.graceful = True
         self.succeeded: set[int] = (
             set()
         )  # runs of which an attempt's end was shown to the operator as a success
@@ -113,6 +115,22 @@ class Batch(RuleBasedStateMachine):
             for pod in self.world.cluster.pods.values():
                 self.world.ctx.store.put(PODS, pod)
 
+    @rule(writes=st.integers(0, 4), killed=st.booleans())
+    def look_while_the_apiserver_fails(self, writes: int, killed: bool) -> None:
+        """A pass is cut off after some writes; the operator may die of it."""
+        self.world.cluster.fails_after = writes
+        with contextlib.suppress(errors.UnavailableError):
+            self._pass()
+        self.world.cluster.fails_after = None
+        if killed:
+            self.world.restart(TASK)
+
+    @precondition(lambda self: self._leaving())
+    @rule(data=st.data())
+    def go(self, data: st.DataObject) -> None:
+        """A pod that was asked to go is gone."""
+        self._gone(data.draw(st.sampled_from(self._leaving())))
+
     @rule(parallelism=st.integers(0, 4))
     def resize(self, parallelism: int) -> None:
         self._edit(parallelism=parallelism)
@@ -126,6 +144,15 @@ class Batch(RuleBasedStateMachine):
     def never_twice_what_succeeded(self) -> None:
         for name in self.world.cluster.created:
             assert self.world.cluster.created.count(name) == 1
+
+    @invariant()
+    def one_attempt_at_a_time(self) -> None:
+        at_work = [
+            pods.index_of(self.world.cluster.pods[name])
+            for name in self.world.cluster.pods
+            if name not in self.ended
+        ]
+        assert len(at_work) == len(set(at_work))
 
     @invariant()
     def counts_what_ended(self) -> None:
@@ -146,6 +173,8 @@ class Batch(RuleBasedStateMachine):
         for _ in range(PASSES):
             self.world.time += timedelta(seconds=1)
             self._pass()
+            for name in self._leaving():
+                self._gone(name)
             if is_true(self._task(), "Complete") or is_true(self._task(), "Failed"):
                 break
             for name in self._alive():
@@ -162,16 +191,31 @@ class Batch(RuleBasedStateMachine):
         assert status["failed"] == sum(self.failures.values())
         assert status["attempts"] == len(self.world.cluster.created)
         self._pass()
+        for name in self._leaving():
+            self._gone(name)
         assert self.world.cluster.pods == {}
 
     def _pass(self) -> None:
-        asyncio.run(envtask.reconcile(self.world.ctx, TASK))
+        try:
+            asyncio.run(envtask.reconcile(self.world.ctx, TASK))
+        finally:
+            for name in self._leaving():
+                self.world.watch_pod(name)
 
     def _task(self) -> Object:
         return self.world.seen(TASK)
 
     def _alive(self) -> list[str]:
-        return [name for name in self.world.cluster.pods if name not in self.ended]
+        """Pods whose command may still begin, or go on."""
+        return [name for name in self.world.cluster.pods if name not in {*self.ended, *self._leaving()}]
+
+    def _leaving(self) -> list[str]:
+        return [
+            name for name, pod in self.world.cluster.pods.items() if "deletionTimestamp" in pod["metadata"]
+        ]
+
+    def _gone(self, name: str) -> None:
+        self.world.lose_pod(name)
 
     def _recorded(self) -> list[str]:
         """Of those the ones whose start the status tells: see the docstring of reconcile/batch.py."""
@@ -215,4 +259,4 @@ class FinishedBatch(Batch):
 
 
 TestBatch = FinishedBatch.TestCase
-TestBatch.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBatch.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

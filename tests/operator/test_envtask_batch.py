@@ -77,6 +77,7 @@ def test_too_many_failed_runs_end_the_task(
     end_run(kubelet, "many-0-1", 1)
     task = kube.until_condition("envtasks", "many", "Failed", "RunsFailed")
     assert "spec.maxFailedIndexes (0)" in condition(task, "Failed")["message"]
+    assert (task["status"]["active"], task["status"]["pending"]) == (0, 0)
     kube.until("pods", "many-1-1", lambda pod: pod is None or "deletionTimestamp" in pod["metadata"])
     assert "many-2-1" not in pod_names(kube)
 

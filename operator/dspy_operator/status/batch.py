@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from dspy_operator import names
 from dspy_operator.status import pods
@@ -26,6 +26,7 @@ class Standing:
     """How the attempts stand that have pods, or had."""
 
     active: list[Attempt] = field(default_factory=list)
+    leaving: set[int] = field(default_factory=set)  # runs given back whose pods are not gone yet
     overdue: list[tuple[Object, Outcome]] = field(default_factory=list)  # judged, but their pods live on
     fatal: Outcome | None = None  # of a spec with which no run can work
     waits_for: Progress | None = None  # what one of the active attempts waits for
@@ -42,17 +43,14 @@ def settle(
 ) -> Standing:
     """Enters every end that is not in the ledger yet, and tells what is under way."""
     standing = Standing()
-    with_pods: set[Attempt] = set()
-    for pod in sorted(seen, key=_attempt_of):
-        with_pods.add(_attempt_of(pod))
-        _settle_pod(task, ledger, pod, standing, now)
-    for (index, attempt), loss in sorted(losses.items()):
-        if (index, attempt) not in with_pods and not ledger.knows_end_of(index, attempt):
-            ledger.start(index, attempt)
-            message = f"The attempt's pod is gone: {loss.reason}"
-            at = datetime.fromtimestamp(loss.at_s, now.tzinfo)
-            _enter(task, ledger, index, ours(message, may_have_run=loss.may_have_run, at=at), standing)
-    for run in _unaccounted(ledger, with_pods):
+    there = {_attempt_of(pod): pod for pod in seen}
+    # In the order of attempts: the end of one comes before the start of the next.
+    for attempt in sorted({*there, *losses}):
+        if attempt in there:
+            _settle_pod(task, ledger, there[attempt], standing, now)
+        elif not ledger.knows_end_of(*attempt):
+            _settle_loss(task, ledger, attempt, losses[attempt], standing)
+    for run in _unaccounted(ledger, there):
         message = "The attempt's pod was deleted while no operator looked: its command may have run."
         _enter(task, ledger, run.index, ours(message, may_have_run=True), standing)
     return standing
@@ -60,12 +58,13 @@ def settle(
 
 def due(task: Object, ledger: Ledger, standing: Standing, base_s: float, now: datetime) -> list[Attempt]:
     """The attempts to start now, repeated runs first; no more than spec.parallelism has room for."""
-    room = task["spec"].get("parallelism", 1) - len(standing.active) - len(standing.overdue)
+    taken = len(standing.active) + len(standing.overdue) + len(standing.leaving)
+    room = task["spec"].get("parallelism", 1) - taken
     if room <= 0:
         return []
     found: list[Attempt] = []
     for run in sorted(ledger.repeated.values(), key=lambda each: each.index):
-        if run.started > run.ended:
+        if run.started > run.ended or run.index in standing.leaving:
             continue
         wait_s = _wait_s(run, base_s, now)
         if wait_s <= 0:
@@ -81,6 +80,8 @@ def due(task: Object, ledger: Ledger, standing: Standing, base_s: float, now: da
 def _settle_pod(task: Object, ledger: Ledger, pod: Object, standing: Standing, now: datetime) -> None:
     index, attempt = _attempt_of(pod)
     if ledger.knows_end_of(index, attempt):
+        if not _is_over(pod):
+            standing.leaving.add(index)
         return
     ledger.start(index, attempt)
     state = judge(task, pod, now)
@@ -90,10 +91,17 @@ def _settle_pod(task: Object, ledger: Ledger, pod: Object, standing: Standing, n
         if standing.waits_for is None or state.phase == "Running":
             standing.waits_for = state
         return
-    if state.kind in (Kind.NOT_STARTED, Kind.INTERRUPTED) and _lives_on(pod):
+    if state.kind in (Kind.NOT_STARTED, Kind.INTERRUPTED) and not (_is_over(pod) or pods.is_deleting(pod)):
         standing.overdue.append((pod, state))
         return
     _enter(task, ledger, index, state, standing)
+
+
+def _settle_loss(task: Object, ledger: Ledger, attempt: Attempt, loss: Loss, standing: Standing) -> None:
+    ledger.start(*attempt)
+    at = datetime.fromtimestamp(loss.at_s, UTC)
+    outcome = ours(f"The attempt's pod is gone: {loss.reason}", may_have_run=loss.may_have_run, at=at)
+    _enter(task, ledger, attempt[0], outcome, standing)
 
 
 def _enter(task: Object, ledger: Ledger, index: int, outcome: Outcome, standing: Standing) -> None:
@@ -102,20 +110,19 @@ def _enter(task: Object, ledger: Ledger, index: int, outcome: Outcome, standing:
         standing.fatal = outcome
 
 
-def _unaccounted(ledger: Ledger, with_pods: set[Attempt]) -> list[Run]:
+def _unaccounted(ledger: Ledger, there: Container[Attempt]) -> list[Run]:
     """Runs whose attempt is under way by the ledger, and of whose pod nothing is known."""
     open_runs = (ledger.open_run(index) for index in range(ledger.started))
     return [
         run
         for run in open_runs
-        if run is not None and run.started > run.ended and (run.index, run.started) not in with_pods
+        if run is not None and run.started > run.ended and (run.index, run.started) not in there
     ]
 
 
-def _lives_on(pod: Object) -> bool:
-    """Whether the judged attempt's command may still begin, or go on."""
-    over = pods.is_over(pod) or pods.ended(pod, names.CONTAINER_TASK) is not None
-    return not (over or pods.is_deleting(pod))
+def _is_over(pod: Object) -> bool:
+    """Whether its command can do nothing more."""
+    return pods.is_over(pod) or pods.ended(pod, names.CONTAINER_TASK) is not None
 
 
 def _wait_s(run: Run, base_s: float, now: datetime) -> float:

@@ -57,7 +57,8 @@ def ended(task: Object, ledger: Ledger, standing: Standing, now: datetime) -> Vi
     """At its end."""
     kind, reason, message = _end(task, ledger, standing)
     phase = "Succeeded" if kind == "Complete" else "Failed"
-    fields = {"reason": reason, "message": message[:_MESSAGE_MAX], "completionTime": timestamp(now)}
+    fields: Object = {"reason": reason, "message": message[:_MESSAGE_MAX], "completionTime": timestamp(now)}
+    fields |= {"active": 0, "pending": 0}  # what still runs is stopped, and nothing more is started
     return View(phase, conditions(kind, reason, message), fields=fields)
 
 

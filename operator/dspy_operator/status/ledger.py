@@ -68,10 +68,14 @@ class Ledger:
             self.attempts += 1 if index >= self.started else 0
             self.started = max(self.started, index + 1)
             return
-        run = self.repeated[index]
-        if attempt > run.started:
-            self.attempts += 1
-            self.repeated[index] = replace(run, started=attempt)
+        run = self.open_run(index)
+        if run is None or attempt <= run.started:
+            return
+        # Ends that were seen, and that nobody came to write down: they allowed this attempt.
+        unwritten = attempt - 1 - run.ended
+        self.attempts += attempt - run.started
+        self.failures += unwritten
+        self.repeated[index] = replace(run, started=attempt, ended=attempt - 1, failed=run.failed + unwritten)
 
     def end(self, index: int, outcome: Outcome, backoff_limit: int) -> None:
         """The attempt under way has ended so."""
