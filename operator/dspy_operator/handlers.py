@@ -24,6 +24,38 @@ _PAGE = 500
 _WOKEN_AT_ONCE = 4  # the pool's own pass wakes as many as it has pods
 
 
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf copies every object deeply, several times an event, for handlers of changes, which we have none of."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """The same, for what such handlers have done."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
+
+
 def settings() -> kopf.OperatorSettings:
     """kopf's settings: paged lists, our pods only, no scanning of the cluster, no writes."""
     made = kopf.OperatorSettings()
@@ -33,6 +65,8 @@ def settings() -> kopf.OperatorSettings:
     made.watching.chunk_size = _PAGE
     made.watching.label_selectors["", "v1", PODS] = names.MANAGED_PODS
     made.networking.request_timeout = 60
+    made.persistence.diffbase_storage = _NoDiffs()
+    made.persistence.progress_storage = _NoProgress()
     made.queueing.idle_timeout = 1.0
     made.queueing.exit_timeout = 1.0
     return made
