@@ -11,9 +11,12 @@ from tests.charts.apiserver import Apiserver
 from tests.charts.manifests import PLURALS, ROOT, Manifest
 
 PAGE = (ROOT / "docs" / "resources.md").read_text()
-TRAINING_PAGE = (ROOT / "docs" / "training.md").read_text()
 DOCUMENTED: list[Manifest] = [
-    yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE + TRAINING_PAGE, re.DOTALL)
+    each
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    for each in yaml.safe_load_all(block)
+    if str(each.get("apiVersion")).startswith("dspyagent.io/")
 ]
 EXAMPLES: list[Manifest] = [
     each
