@@ -78,6 +78,14 @@ class NotBindableError(OperatorError):
     """A session that has to be started cold. The message is a sentence for its user."""
 
 
+class NoWarmPodError(OperatorError):
+    """A pool that has no pod to give. The message is a sentence for its user, `retry_s` when it may have one again."""
+
+    def __init__(self, message: str, retry_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_s = retry_s
+
+
 class AgentError(OperatorError):
     """An agent did not take a session."""
 

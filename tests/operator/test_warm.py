@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,84 @@ async def test_a_pod_that_does_not_take_the_session_is_replaced(world: World, er
     await agentsession.reconcile(world.ctx, put_session(world))
     assert world.cluster.deleted == [made[0]]
     assert world.status(SESSION)["podName"] == made[1]
+
+
+UNREACHABLE = errors.AgentUnreachableError("no connection to the agent: timed out")
+
+
+async def test_agents_that_cannot_be_reached_cost_two_pods(world: World) -> None:
+    made = await fill(world, 6)
+    world.agents.answers = [UNREACHABLE] * 20
+    await agentsession.reconcile(world.ctx, put_session(world))
+    assert world.cluster.deleted == made[:2]
+    status = world.status(SESSION)
+    assert status["launchType"] == "Cold"
+    assert "port 9000" in status["launchReason"]
+    required = put_session(world, "required", pooling="Require")
+    assert await agentsession.reconcile(world.ctx, required) == 2
+    assert len(world.agents.endpoints) == 2  # none is handed out now
+    ready = find({"status": world.status(required)}, "Ready")
+    assert ready is not None
+    assert "port 9000" in ready["message"]
+    await agentpool.reconcile(world.ctx, POOL)
+    stalled = find({"status": world.status(POOL)}, "Stalled")
+    assert stalled is not None
+    assert (stalled["status"], stalled["reason"]) == ("True", "AgentUnreachable")
+
+
+async def test_one_session_tries_whether_agents_can_be_reached_again(world: World) -> None:
+    await fill(world, 6)
+    world.agents.answers = [UNREACHABLE] * 3
+    keys = [put_session(world, f"fix-{number}", pooling="Require") for number in range(4)]
+    for wait_s in (2, 4):
+        assert await agentsession.reconcile(world.ctx, keys[0]) == wait_s
+        world.time += timedelta(seconds=wait_s)
+    assert len(world.cluster.deleted) == 3
+    world.agents.answers = ["Preparing"]
+    await asyncio.gather(*(agentsession.reconcile(world.ctx, key) for key in keys))
+    await agentpool.reconcile(world.ctx, POOL)
+    stalled = find({"status": world.status(POOL)}, "Stalled")
+    assert stalled is not None
+    assert stalled["status"] == "False"
+
+
+async def test_pods_that_never_had_the_session_are_no_loss_of_it(world: World) -> None:
+    key = put_session(world, pooling="Require")
+    for _ in range(9):
+        world.cluster.created.clear()
+        (name,) = await fill(world, 1)
+        world.agents.answers = [errors.AgentRefusedError("It has another session.", 409)]
+        pod = world.cluster.pods[name]
+        await agentsession.reconcile(world.ctx, key)
+        assert name not in world.cluster.pods
+        world.cluster.pods[name] = pod
+        world.lose_pod(name)
+    await agentsession.reconcile(world.ctx, key)
+    assert world.status(key)["phase"] == "Starting"
+
+
+async def test_a_required_pod_is_refused_once(world: World) -> None:
+    made = await fill(world, 3)
+    world.agents.answers = [errors.AgentRefusedError("policy: unknown field", 422)]
+    key = put_session(world, pooling="Require")
+    for _ in range(3):
+        await agentsession.reconcile(world.ctx, key)
+    assert world.cluster.deleted == made[:1]
+    stalled = find({"status": world.status(key)}, "Stalled")
+    assert stalled is not None
+    assert (stalled["status"], stalled["reason"]) == ("True", "NotBindable")
+    assert "policy: unknown field" in stalled["message"]
+
+
+async def test_an_environment_that_no_agent_takes_costs_no_pod(world: World) -> None:
+    await fill(world, 1)
+    large = [{"name": f"V{number}", "value": "x" * 2**19} for number in range(2)]
+    await agentsession.reconcile(world.ctx, put_session(world, env=large, pooling="Require"))
+    assert (world.agents.bodies, world.cluster.deleted) == ([], [])
+    stalled = find({"status": world.status(SESSION)}, "Stalled")
+    assert stalled is not None
+    assert stalled["reason"] == "NotBindable"
+    assert "1 MiB" in stalled["message"]
 
 
 async def test_an_agent_that_may_have_the_session_is_asked_again(world: World) -> None:

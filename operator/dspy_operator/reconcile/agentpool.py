@@ -53,7 +53,7 @@ async def _advance(ctx: Context, key: Key, pool: Object) -> float | None:
         stock = _stock(ctx, pool, wanted)
     for session in ctx.claims.waiting(key, len(stock.free)):
         await ctx.wake(session)
-    phase, said = conditions(stock, replicas, pause.said)
+    phase, said = conditions(stock, replicas, pause.said, pause.agents.said)
     write_again_s = await _write(ctx, pool, phase, said, stock)
     # What no event tells: that a batch was not all, that a pause is over, that a pod has been failing for long.
     unfinished = (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dspy_operator import names
 from dspy_operator.desired.session_pod import session_pod
-from dspy_operator.errors import NotBindableError, StalledError
+from dspy_operator.errors import NotBindableError, NoWarmPodError, StalledError
 from dspy_operator.names import Key
 from dspy_operator.reconcile import references, unsupported, warm
 from dspy_operator.reconcile.context import Context, earliest, expire, write_status
@@ -99,18 +101,17 @@ async def _start_from(ctx: Context, session: Object, pool: Object, attempt: int)
     """In a warm pod of the pool; without one, as spec.pooling says."""
     only_warm = session["spec"].get("pooling") == "Require"
     try:
-        seen = await warm.take(ctx, session, pool, attempt)
+        return await warm.take(ctx, session, pool, attempt)
     except NotBindableError as error:
         if only_warm:
             said = f"No warm pod can take this session, which spec.pooling requires: {error}"
             raise StalledError("NotBindable", said, _POOL_RETRY_S) from error
         return await _start_cold(ctx, session, pool, attempt, str(error))
-    if seen is not None:
-        return seen
-    if only_warm:
-        return without_warm_pod(session, pool, ctx.now())
-    why = f"AgentPool {pool['metadata']['name']} had no free warm pod."
-    return await _start_cold(ctx, session, pool, attempt, why)
+    except NoWarmPodError as error:
+        if only_warm:
+            seen = without_warm_pod(session, pool, str(error), ctx.now())
+            return replace(seen, look_again_s=earliest(seen.look_again_s, error.retry_s))
+        return await _start_cold(ctx, session, pool, attempt, str(error))
 
 
 async def _start_cold(

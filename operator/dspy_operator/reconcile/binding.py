@@ -14,6 +14,8 @@ from dspy_operator.reconcile.context import Context
 from dspy_operator.store import Object
 from dspy_operator.tokens import scoped_token
 
+# What the agent takes, and a command of it could be given.
+_MAX_ENVIRONMENT_BYTES = 2**20
 # By kind and name, as stored; what does not exist is absent.
 _Stored = dict[tuple[str, str], Object]
 
@@ -25,9 +27,11 @@ async def request(ctx: Context, session: Object) -> bytes:
     stored = await _read(ctx, identity["namespace"], _named(spec))
     sources = {key: environment.contents(key[0], found) for key, found in stored.items()}
     master = ctx.settings.reddb_token()
+    variables = environment.resolve(spec, sources)
+    _check_size(variables)
     body = {
         "session": {"metadata": identity, "spec": spec},
-        "environment": environment.resolve(spec, sources),
+        "environment": variables,
         "reddbToken": scoped_token(master, names.session_prefix(**identity)),
         "llmApiKey": _llm_key(spec, stored),
         "workspaceSource": _workspace_source(spec, stored),
@@ -37,6 +41,12 @@ async def request(ctx: Context, session: Object) -> bytes:
     if len(data) > MAX_BODY_BYTES:
         raise NotBindableError("Its environment and its workspace's ConfigMap exceed 4 MiB together.")
     return data
+
+
+def _check_size(variables: list[dict[str, str]]) -> None:
+    size = sum(len(each["name"].encode()) + len(each["value"].encode()) for each in variables)
+    if size > _MAX_ENVIRONMENT_BYTES:
+        raise NotBindableError("Its environment exceeds 1 MiB.")
 
 
 def _named(spec: Object) -> set[tuple[str, str]]:

@@ -16,7 +16,11 @@ class Claims:
     def __init__(self) -> None:
         self._reserved: set[str] = set()  # pods' uids
         self._bound: set[str] = set()  # pods' uids
+        self._given_up: set[str] = set()  # pods' uids
         self._failures: dict[str, int] = {}  # by pod's uid
+        self._refused: dict[
+            str, tuple[str, str]
+        ] = {}  # session's uid → the request's fingerprint, the agent's words
         self._waiting: defaultdict[Key, dict[Key, None]] = defaultdict(dict)  # pool's key → sessions' keys
         self._pools: dict[Key, Key] = {}  # waiting session's key → its pool's
 
@@ -47,9 +51,31 @@ class Claims:
         self._failures[pod_uid] = self._failures.get(pod_uid, 0) + 1
         return self._failures[pod_uid]
 
+    def gave_up(self, pod_uid: str) -> None:
+        """The pod's agent never had the session that claimed it: it is nothing that the session loses."""
+        self._given_up.add(pod_uid)
+
+    def is_given_up(self, pod_uid: str) -> bool:
+        """Whether the pod's agent never had the session that claimed it, and is not to have it."""
+        return pod_uid in self._given_up
+
+    def refuse(self, session_uid: str, fingerprint: str, message: str) -> None:
+        """An agent cannot take that request, and so none can."""
+        self._refused[session_uid] = fingerprint, message
+
+    def refusal(self, session_uid: str, fingerprint: str) -> str | None:
+        """What an agent said against that request, if one did."""
+        refused, message = self._refused.get(session_uid, ("", ""))
+        return message if refused == fingerprint else None
+
+    def forget_session(self, session_uid: str) -> None:
+        """The session is gone."""
+        self._refused.pop(session_uid, None)
+
     def forget(self, pod_uid: str) -> None:
         """The pod is gone."""
         self._bound.discard(pod_uid)
+        self._given_up.discard(pod_uid)
         self._failures.pop(pod_uid, None)
 
     def wait(self, session: Key, pool: Key | None) -> None:

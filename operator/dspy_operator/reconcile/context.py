@@ -99,6 +99,7 @@ class Context:
         """The object is gone."""
         self.minor_since.pop(uid, None)
         self.paces.pop(uid, None)
+        self.claims.forget_session(uid)
 
 
 async def write_status(

@@ -58,6 +58,8 @@ async def find_pod(ctx: Context, seen: Object, name: str, attempt: int) -> Objec
 
 def note_loss(ctx: Context, pod: Object) -> None:
     """Remembers that an owner's pod is gone. Called for every deletion that a watch shows."""
+    if ctx.claims.is_given_up(pod["metadata"]["uid"]):
+        return
     key, owner = owner_key(pod), owner_of(pod)
     living = ctx.store.get(key) if key is not None else None
     if owner is None or living is None or living["metadata"]["uid"] != owner["uid"]:

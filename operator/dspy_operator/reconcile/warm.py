@@ -6,13 +6,17 @@ claimed, binding again is harmless, and the status follows.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 
 from dspy_operator import errors, names
+from dspy_operator.desired.session_pod import AGENT_PORT
 from dspy_operator.desired.warm_pod import bind_token, claim, template_hash
-from dspy_operator.errors import NotBindableError
+from dspy_operator.errors import NotBindableError, NoWarmPodError
+from dspy_operator.names import Key
 from dspy_operator.reconcile import binding
 from dspy_operator.reconcile.context import Context
+from dspy_operator.reconcile.pauses import Pause, Reach
 from dspy_operator.status import pods
 from dspy_operator.status.conditions import is_true
 from dspy_operator.status.pool import free
@@ -28,24 +32,28 @@ _MOST_SILENCES = 5
 _INVALID = (413, 422)
 
 
-async def take(ctx: Context, session: Object, pool: Object, attempt: int) -> View | None:
-    """The session in a warm pod of that pool, or None where none is free. Raises NotBindableError."""
-    body = await binding.request(ctx, session)
+async def take(ctx: Context, session: Object, pool: Object, attempt: int) -> View:
+    """The session in a warm pod of that pool. Raises NotBindableError, NoWarmPodError."""
+    body, name = await binding.request(ctx, session), pool["metadata"]["name"]
+    _check_refusal(ctx, session, body)
+    agents = ctx.pauses.setdefault(key_of(names.AGENT_POOLS, pool), Pause()).agents
     for _ in range(_MOST_TRIES):
+        if agents.said is not None and (left_s := agents.left_s(ctx.now())) is not None:
+            raise NoWarmPodError(f"AgentPool {name} gives no pod now. {agents.said[1]}", left_s)
         pod = await _claim(ctx, session, pool, attempt)
         if pod is None:
-            return None
+            break
+        agents.try_one(ctx.now())
         await ctx.wake(key_of(names.AGENT_POOLS, pool))
         try:
-            return await _bind(ctx, pod, body)
+            return await _bind(ctx, session, pod, body)
         except errors.AgentSilentError as error:
             # It may be at work, so it stays the session's: the next passes ask again.
             return _silent(pod, error)
         except errors.AgentError as error:
-            await _give_up(ctx, pod, error)
-            if isinstance(error, errors.AgentRefusedError) and error.status in _INVALID:
-                raise NotBindableError(f"The agent of a warm pod refused it: {error}") from error
-    return None
+            await _give_up(ctx, session, pod, error)
+            _check_refusal(ctx, session, body)
+    raise NoWarmPodError(f"AgentPool {name} had no free warm pod.")
 
 
 async def look(ctx: Context, session: Object, pod: Object) -> View:
@@ -60,11 +68,11 @@ async def look(ctx: Context, session: Object, pod: Object) -> View:
     if not seen.is_ready:
         return _preparing(pod, seen.look_again_s) if _is_unready(seen) else seen
     try:
-        return await _bind(ctx, pod, await binding.request(ctx, session))
+        return await _bind(ctx, session, pod, await binding.request(ctx, session))
     except NotBindableError as error:
         raise errors.StalledError("NotBindable", str(error), 60.0) from error
     except errors.AgentRefusedError as error:
-        await _give_up(ctx, pod, error)
+        await _give_up(ctx, session, pod, error)
         return waiting("PodLost", f"The agent of the warm pod did not take the session: {error}", None)
     except errors.AgentError as error:
         return await _unanswered(ctx, session, pod, error)
@@ -95,10 +103,16 @@ def _is_taken(ctx: Context, pod: Object, tried: set[str]) -> bool:
     return uid in tried or ctx.claims.is_reserved(uid)
 
 
-async def _bind(ctx: Context, pod: Object, body: bytes) -> View:
+async def _bind(ctx: Context, session: Object, pod: Object, body: bytes) -> View:
     metadata = pod["metadata"]
     token = bind_token(ctx.settings.reddb_token(), metadata["namespace"], metadata["name"])
-    state = await ctx.agents.bind(pods.endpoint(pod) or "", token, body, _WAIT_S)
+    try:
+        state = await ctx.agents.bind(pods.endpoint(pod) or "", token, body, _WAIT_S)
+    except errors.AgentRefusedError as error:
+        if error.status in _INVALID:
+            ctx.claims.refuse(session["metadata"]["uid"], _fingerprint(body), str(error))
+        raise
+    await _note_answer(ctx, pod)
     if state == "Ready":
         ctx.claims.bound(metadata["uid"])
         return ready(pod)
@@ -110,19 +124,52 @@ async def _bind(ctx: Context, pod: Object, body: bytes) -> View:
 
 async def _unanswered(ctx: Context, session: Object, pod: Object, error: errors.AgentError) -> View:
     """A claimed pod whose agent does not answer: asked again a few times, then given up."""
-    known = session["status"].get("podName") == pod["metadata"]["name"]
-    may_have_it = known or isinstance(error, errors.AgentSilentError)
+    may_have_it = _is_known(session, pod) or isinstance(error, errors.AgentSilentError)
     if may_have_it and ctx.claims.failed(pod["metadata"]["uid"]) < _MOST_SILENCES:
         return _silent(pod, error)
-    await _give_up(ctx, pod, error)
+    await _give_up(ctx, session, pod, error)
     return waiting("PodLost", f"The warm pod was given up: {error}", 0.0)
 
 
-async def _give_up(ctx: Context, pod: Object, error: errors.AgentError) -> None:
+async def _give_up(ctx: Context, session: Object, pod: Object, error: errors.AgentError) -> None:
     logger.warning("a warm pod is given up", extra={"pod": str(key_of(PODS, pod)), "error": str(error)})
+    if isinstance(error, errors.AgentUnreachableError):
+        said = f"The operator must be let to port {AGENT_PORT} of this namespace's pods (NetworkPolicy?): {error}."
+        _reach(ctx, claimed_from(pod)).missed(said, ctx.now())
+    if not _is_known(session, pod):
+        ctx.claims.gave_up(pod["metadata"]["uid"])
     await ctx.cluster.delete_pod(pod)
     metadata = {**pod["metadata"], "deletionTimestamp": ctx.now().isoformat()}
     ctx.store.put(PODS, {**pod, "metadata": metadata})
+
+
+def _is_known(session: Object, pod: Object) -> bool:
+    return bool(session["status"].get("podName") == pod["metadata"]["name"])
+
+
+def _check_refusal(ctx: Context, session: Object, body: bytes) -> None:
+    """What one agent cannot take is not tried on another."""
+    refusal = ctx.claims.refusal(session["metadata"]["uid"], _fingerprint(body))
+    if refusal is not None:
+        raise NotBindableError(f"The agent of a warm pod refused it: {refusal}")
+
+
+def _fingerprint(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+async def _note_answer(ctx: Context, pod: Object) -> None:
+    pool = claimed_from(pod)
+    agents = _reach(ctx, pool)
+    was_paused = agents.failures > 0
+    agents.clear()
+    if pool is not None and was_paused:
+        await ctx.wake(pool)  # its status says so
+
+
+def _reach(ctx: Context, pool: Key | None) -> Reach:
+    pause = ctx.pauses.get(pool) if pool is not None else None
+    return Reach() if pause is None else pause.agents
 
 
 def _silent(pod: Object, error: errors.AgentError) -> View:

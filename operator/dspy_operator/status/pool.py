@@ -104,10 +104,18 @@ def trouble(pod: Object) -> tuple[str, str] | None:
 
 
 def conditions(
-    stock: Inventory, replicas: int, problem: tuple[str, str] | None
+    stock: Inventory,
+    replicas: int,
+    problem: tuple[str, str] | None,
+    unreachable: tuple[str, str] | None = None,
 ) -> tuple[str, tuple[Condition, ...]]:
-    """The phase, and the conditions. `problem`: why no pod could be created or kept lately."""
+    """The phase, and the conditions. `problem`: why no pod could be created or kept lately; `unreachable`: why no
+    session gets one.
+    """
     ready = len(stock.free)
+    if unreachable is not None:
+        reason, words = unreachable
+        return "Stalled", _of("Stalled", reason, f"Sessions get none of the {ready} warm pods. {words}")
     if ready >= replicas:
         return "Ready", _of("Ready", "PodsReady", f"{ready} warm pods are ready.")
     if problem is None and stock.failing:

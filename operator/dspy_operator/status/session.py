@@ -49,12 +49,10 @@ def finish_of(session: Object, pod: Object) -> Finish | None:
     return None
 
 
-def without_warm_pod(session: Object, pool: Object, now: datetime) -> View:
-    """The view of a session that waits for a pool's pod."""
-    name, status = pool["metadata"]["name"], pool["status"]
-    message = f"AgentPool {name} has no warm pod that is free ({status.get('ready', 0)} ready)."
-    trouble = find(pool, "Stalled")
-    if trouble is not None and trouble["status"] == "True":
+def without_warm_pod(session: Object, pool: Object, why: str, now: datetime) -> View:
+    """The view of a session that waits for a pool's pod. `why` there is none, in a sentence."""
+    message, trouble = why, find(pool, "Stalled")
+    if trouble is not None and trouble["status"] == "True" and trouble["reason"] != "AgentUnreachable":
         message += f" The pool is stalled: {trouble['message']}"
     unready, deadline_s = find(session, "Ready"), ready_deadline_s(session)
     since = now if unready is None else parse_time(unready["lastTransitionTime"])
