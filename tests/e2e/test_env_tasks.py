@@ -75,5 +75,14 @@ def test_an_image_that_does_not_exist_is_not_the_commands_failure(kube: Kube) ->
 
 
 def test_what_is_not_there_yet_says_so(kube: Kube) -> None:
-    kube.apply(env_task("many", "true", completions=3))
-    assert condition(kube.wait("envtask", "many", "Stalled"), "Stalled")["reason"] == "NotImplemented"
+    kube.apply(env_task("pooled", "true", execution="Pool", poolRef={"name": "none"}))
+    assert condition(kube.wait("envtask", "pooled", "Stalled"), "Stalled")["reason"] == "NotImplemented"
+
+
+def test_many_runs_each_know_their_index_and_fail_alone(kube: Kube) -> None:
+    command = "import os, sys; sys.exit(int(os.environ['JOB_COMPLETION_INDEX']) == 3)"
+    kube.apply(env_task("many", "python3", "-c", command, completions=6, parallelism=3))
+    status = kube.wait("envtask", "many", "Failed", seconds=240)["status"]
+    assert (status["completedIndexes"], status["failedIndexes"]) == ("0-2,4-5", "3")
+    assert (status["recentFailures"][0]["index"], status["recentFailures"][0]["exitCode"]) == (3, 1)
+    kube.run("wait", "pod", "--for=delete", "--selector=dspyagent.io/task=many", "--timeout=60s", timeout=70)

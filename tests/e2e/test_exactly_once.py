@@ -25,6 +25,8 @@ url, name = sys.argv[1:]
 urlopen(Request(f"{url}/count/{name}", method="POST"), timeout=30).read()
 urlopen(f"{url}/released/{name}", timeout=250).read()
 """
+# The same, of one run of many: each counts itself apart.
+RUN = "import os, sys\nsys.argv[2] += '-' + os.environ['JOB_COMPLETION_INDEX']\n" + COMMAND
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,27 @@ def test_the_operators_death_in_the_middle_repeats_no_command(
     recovered(release, "operator", "deployment")
     effects.release("counts-on")
     assert_ran(kube, effects, "counts-on", "Complete", times=1)
+
+
+def test_the_operators_death_in_the_middle_of_many_runs_repeats_none(
+    kube: Kube, release: Kube, effects: Counter
+) -> None:
+    command = ("python3", "-c", RUN, effects.inside, "runs")
+    network = {"egress": {"mode": "Allow"}}
+    kube.apply(env_task("runs", *command, network=network, timeoutSeconds=240, completions=4, parallelism=2))
+    runs = [f"runs-{index}" for index in range(4)]
+    for name in runs[:2]:
+        effects.wait(name)
+    kill(release, "operator")
+    for name in runs[:2]:
+        effects.release(name)
+    recovered(release, "operator", "deployment")
+    for name in runs[2:]:
+        effects.wait(name)
+        effects.release(name)
+    status = kube.wait("envtask", "runs", "Complete", seconds=240)["status"]
+    assert (status["attempts"], status["succeeded"]) == (4, 4), kube.story("envtask", "runs")
+    assert [effects.number(name) for name in runs] == [1, 1, 1, 1]
 
 
 def test_a_command_that_ends_while_no_operator_looks_is_not_repeated(

@@ -231,3 +231,16 @@ def test_the_example_check_fails_before_any_change() -> None:
     assert callable(page_count)
     assert page_count(21, 10) == 2
     assert PYTEST[-1] == "test_pages.py"
+
+
+def test_a_suspended_session_gives_its_pod_back_and_goes_on(kube: Kube) -> None:
+    kube.apply(config_map("rests", BUGGY_FILES), interactive("rests"))
+    kube.wait("agentsession", "rests", "Ready", seconds=240)
+    for mode, reached in (("Suspended", "Suspended"), ("Running", "Ready")):
+        kube.run("patch", "ags", "rests", "--type=merge", f'--patch={{"spec":{{"operatingMode":"{mode}"}}}}')
+        kube.wait("agentsession", "rests", reached, seconds=240)
+        if mode == "Suspended":
+            kube.run("wait", "pod/rests", "--for=delete", "--timeout=60s", timeout=70)
+    status = kube.get("agentsession", "rests")["status"]
+    assert (status["attempts"], status["suspensions"]) == (2, 1), kube.story("agentsession", "rests")
+    kube.run("delete", "agentsession", "rests", "--wait=false")
