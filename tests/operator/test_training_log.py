@@ -9,7 +9,16 @@ from typing import Any
 import jsonschema
 import pytest
 from dspy_operator.status import training_log
-from dspy_operator.status.training_log import LINE, MAX_LINE, MAX_METRICS, MAX_POINTS, advance, read, thin
+from dspy_operator.status.training_log import (
+    LINE,
+    MAX_LINE,
+    MAX_METRICS,
+    MAX_POINTS,
+    advance,
+    read,
+    rewound,
+    thin,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,7 +112,7 @@ def test_the_curve_rises_in_steps_and_stays_small(steps: list[int]) -> None:
         status = advance(status, line(step, reward=step))
     drawn = [point["step"] for point in status["progress"]["curve"]]
     assert drawn == sorted(set(drawn))
-    assert drawn[-1] == steps[-1]
+    assert drawn[-1] == max(steps)
     assert len(drawn) <= MAX_POINTS
 
 
@@ -125,9 +134,22 @@ def test_a_tail_that_is_read_twice_changes_nothing(count: int, data: st.DataObje
 
 def test_after_a_resume_the_curve_shows_the_way_that_led_on() -> None:
     status = advance({}, line(1, reward=1) + line(2, reward=2) + saved(2) + line(3, reward=9))
-    resumed = advance(status, line(3, reward=3) + line(4, reward=4))
-    assert [point["value"] for point in resumed["progress"]["curve"]][:2] == ["1", "2"]
-    assert resumed["progress"]["step"] == 4
+    again = rewound(status, resumes=True)
+    assert (again["progress"]["step"], again["progress"]["percent"]) == (2, 2)
+    resumed = advance(again, line(3, reward=3) + line(4, reward=4))
+    assert [point["value"] for point in resumed["progress"]["curve"]] == ["1", "2", "3", "4"]
+
+
+def test_a_run_that_begins_anew_has_nothing_yet() -> None:
+    assert rewound(advance({}, line(1) + saved(1)), resumes=False) == {}
+    assert rewound(advance({}, line(1)), resumes=True) == {}
+
+
+def test_neither_progress_nor_checkpoint_goes_back() -> None:
+    """A log that is read again from its beginning, or a run that its backend began again unasked."""
+    known = advance({}, line(100) + saved(100))
+    assert advance(known, line(1) + saved(1) + line(10) + saved(10)) == known
+    assert advance(known, saved(10) + saved(101))["checkpoint"]["step"] == 101
 
 
 def test_thinning_keeps_the_ends() -> None:

@@ -17,7 +17,7 @@ from dspy_operator.reconcile import trainingjob
 from dspy_operator.reconcile.context import Context
 from dspy_operator.status.conditions import find, is_true
 from dspy_operator.store import Object, Store
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.operator import builders
@@ -98,8 +98,15 @@ class World:
 
     def passes(self, count: int, seconds: float) -> None:
         for _ in range(count):
+            before = self.checkpoint()
             asyncio.run(trainingjob.reconcile(self.ctx, KEY))
+            assert self.checkpoint() >= before, "the newest checkpoint went back"
             self.time += timedelta(seconds=seconds)
+
+    def checkpoint(self) -> int:
+        """The step that a next run would resume at."""
+        step: int = self.job()["status"].get("checkpoint", {}).get("step", 0)
+        return step
 
     def happen(self, event: str) -> None:
         newest = self.queue.tasks[-1] if self.queue.tasks else None
@@ -118,6 +125,10 @@ class World:
 
     def happen_to_a_run(self, event: str, newest: Object, job_id: int) -> None:
         began = {"place": f"slurm job {job_id}", "started_at": self.time.isoformat()}
+        if event == "begin" and newest["state"] == "Running":
+            return
+        if event in ("begin", "begin again"):
+            self.step = int(self.queue.specs[-1]["env"].get("DSPY_TRAINING_RESUME_STEP", 0))
         if event == "begin":
             newest.update(state="Running", **began)
         elif event == "begin again":
@@ -148,6 +159,7 @@ EVENTS = (
 
 
 @settings(max_examples=150, deadline=None)
+@example(["begin", "checkpoint", "checkpoint", "settle", "begin again", "checkpoint", "pass"])
 @given(st.lists(st.sampled_from(EVENTS), max_size=30))
 def test_no_run_begins_anew_in_silence(events: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -24,7 +24,8 @@ _STOP_POLL_S = 1.0
 _UNREACHABLE_S = 10.0
 _RETRY_CAP_S = 360.0
 # Fields that one pass leaves as another wrote them. Those of the newest run go when the next one begins.
-_KEPT = ("attempts", "failures", "activeSeconds", "progress", "checkpoint", "jobState", "backendRef")
+_KEPT = ("attempts", "failures", "activeSeconds", "jobState", "backendRef")
+_OF_THE_LOG = ("progress", "checkpoint")
 _OF_THE_RUN = ("dashboardURL", "slurmJobId", "slurmState", "startTime", "completionTime", "logPosition")
 
 
@@ -215,12 +216,16 @@ async def _write(  # noqa: PLR0913 - the parts of a status
 ) -> float | None:
     """`fresh`: another run than the status told of, whose times and ids are no longer true."""
     stored, generation = job["status"], job["metadata"]["generation"]
-    kept = _KEPT if fresh else (*_KEPT, *_OF_THE_RUN)
+    if fresh:
+        before = training_log.rewound(stored, resumes=may_resume(job))
+    else:
+        before = {name: stored[name] for name in (*_OF_THE_LOG, *_OF_THE_RUN) if name in stored}
     status = {
         "phase": phase,
         "observedGeneration": generation,
         "conditions": merge(stored.get("conditions") or (), wanted, generation, ctx.now()),
-        **{name: stored[name] for name in kept if name in stored},
+        **{name: stored[name] for name in _KEPT if name in stored},
+        **before,
         **fields,
     }
     return await write_status(ctx, names.TRAINING_JOBS, job, status)

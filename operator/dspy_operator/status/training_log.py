@@ -67,20 +67,33 @@ def read(text: str) -> Iterator[Progress | Checkpoint]:
 
 
 def advance(status: Object, text: str) -> Object:
-    """`progress` and `checkpoint` of the status, as they are after that piece of the log.
+    """`progress` and `checkpoint` of the status, as they are after that piece of the log. Neither goes back.
 
-    The piece may begin before what was read last: what is known already is passed over.
+    The piece may begin before what was read last, or be of a run that its backend began again from the start: what is
+    behind what is known already is passed over.
     """
-    lines = list(read(text))
-    progress: Object = status.get("progress") or {}
     fields: Object = {name: status[name] for name in ("progress", "checkpoint") if name in status}
-    for line in _fresh(lines, progress.get("step")):
-        progress = _stepped(progress, line)
-        fields["progress"] = progress
-    announced = [line for line in lines if isinstance(line, Checkpoint)]
-    if announced:
-        fields["checkpoint"] = announced[-1].model_dump(exclude={"dspy"}, exclude_none=True)
+    for line in read(text):
+        name = line.dspy
+        if line.step < fields.get(name, {}).get("step", 0):
+            continue
+        if isinstance(line, Progress):
+            fields[name] = _stepped(fields.get(name, {}), line)
+        else:
+            fields[name] = line.model_dump(exclude={"dspy"}, exclude_none=True)
     return fields
+
+
+def rewound(status: Object, *, resumes: bool) -> Object:
+    """`progress` and `checkpoint` as a next run begins: at the newest checkpoint; at nothing where it begins anew."""
+    checkpoint, progress = status.get("checkpoint"), status.get("progress")
+    if not resumes or checkpoint is None:
+        return {}
+    if progress is None or progress["step"] <= checkpoint["step"]:
+        return {name: status[name] for name in ("progress", "checkpoint") if name in status}
+    way = [point for point in progress.get("curve", []) if point["step"] <= checkpoint["step"]]
+    total = {"total": progress["totalSteps"]} if "totalSteps" in progress else {}
+    return {"progress": {**_place(checkpoint["step"], **total), "curve": way}, "checkpoint": checkpoint}
 
 
 def thin(points: list[Object]) -> list[Object]:
@@ -90,30 +103,26 @@ def thin(points: list[Object]) -> list[Object]:
     return points
 
 
-def _fresh(lines: list[Progress | Checkpoint], known_step: int | None) -> list[Progress]:
-    progress = [line for line in lines if isinstance(line, Progress)]
-    seen = [index for index, line in enumerate(progress) if line.step == known_step]
-    return progress[seen[-1] + 1 :] if seen else progress
-
-
 def _stepped(before: Object, line: Progress) -> Object:
     finite = {
         name: value for name, value in line.metrics.items() if value is not None and math.isfinite(value)
     }
-    after: Object = {"step": line.step}
-    if line.total:
-        after["totalSteps"] = line.total
-        after["percent"] = min(100, line.step * 100 // line.total)
+    after = _place(line.step, line.total)
     after["metrics"] = [
         {"name": name, "value": decimal(finite[name])} for name in sorted(finite)[:MAX_METRICS]
     ]
-    # A run that resumed walks part of the way again: the curve shows the way that led on.
     curve = [point for point in before.get("curve", []) if point["step"] < line.step]
     drawn = next((name for name in CURVE if name in finite), None)
     if drawn is not None:
         curve = thin([*curve, {"step": line.step, "value": decimal(finite[drawn])}])
     after["curve"] = curve
     return after
+
+
+def _place(step: int, total: int | None = None) -> Object:
+    if not total:
+        return {"step": step}
+    return {"step": step, "totalSteps": total, "percent": min(100, step * 100 // total)}
 
 
 def decimal(value: float) -> str:
