@@ -206,3 +206,50 @@ async def test_counts_are_written_once_a_second(world: World) -> None:
     assert await agentpool.reconcile(world.ctx, POOL) is None
     assert len(world.cluster.statuses) == 2
     assert world.status(POOL)["ready"] == 3
+
+
+def worn(pod: Object, restarts: int) -> Object:
+    pod["status"]["containerStatuses"] = [
+        {"name": "agent", "restartCount": restarts, "state": {"running": {}}}
+    ]
+    return pod
+
+
+def test_a_pod_whose_restarts_are_nearly_used_up_is_replaced() -> None:
+    """With the sixth restart of its agent a session ends: it is not to begin with five."""
+    stock = take_stock([worn(free("fresh"), 2), worn(free("worn"), 3)], HASH)
+    assert (names_of(stock.free), names_of(stock.useless)) == (["fresh"], ["worn"])
+    assert names_of(surplus(stock, 2, builders.START)) == ["worn"]
+
+
+def over(name: str) -> Object:
+    return warm(name, phase="Failed", reason="Terminated", message="node shutdown")
+
+
+def test_one_incident_is_one_failure() -> None:
+    pause = Pause(template_hash=HASH)
+    for number in range(8):
+        pause.observe(HASH, Inventory(over=[over(f"a-{number}")]), builders.START + timedelta(seconds=1))
+    assert (pause.failures, pause.left_s(builders.START + timedelta(seconds=1))) == (1, 2)
+
+
+def test_pods_that_go_with_their_node_are_replaced_at_once() -> None:
+    pause, later = Pause(template_hash=HASH), builders.START + timedelta(hours=1)
+    pause.observe(HASH, Inventory([free("a")], over=[over("b"), over("c")]), later)
+    assert (pause.failures, pause.left_s(later), pause.said) == (0, None, None)
+
+
+async def test_after_a_loss_one_pod_alone_tries(world: World) -> None:
+    put_pool(world, replicas=20)
+    pause = world.ctx.pauses.setdefault(POOL, Pause(proven=True))
+    await agentpool.reconcile(world.ctx, POOL)
+    (first, *_) = world.cluster.created
+    world.cluster.pods.clear()
+    for pod in world.ctx.store.pods_of(builders.UID):
+        world.ctx.store.remove("pods", pod)
+    pause.proven = True
+    pause.failed("PodLost", f"{first} was evicted", world.time)
+    world.time += timedelta(seconds=2)
+    for _ in range(4):
+        await agentpool.reconcile(world.ctx, POOL)
+    assert len(world.cluster.pods) == 1

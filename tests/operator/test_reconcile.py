@@ -157,6 +157,31 @@ async def test_session_gives_up_after_too_many_lost_pods(world: World, *, restar
     assert len(world.cluster.created) == 7
 
 
+async def test_losses_are_forgiven_after_a_pod_that_lasts(world: World) -> None:
+    """Weekly node upgrades ended an interactive session after seven weeks."""
+    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
+    for week in range(9):
+        await agentsession.reconcile(world.ctx, SESSION)
+        since = world.time.isoformat()
+        world.watch_pod("fix", conditions=[{**pod_condition("Ready", "True"), "lastTransitionTime": since}])
+        assert await agentsession.reconcile(world.ctx, SESSION) == (600 if week else None)
+        world.time += timedelta(minutes=10)
+        assert await agentsession.reconcile(world.ctx, SESSION) is None
+        assert world.status(SESSION).get("forgivenPods", 0) == week
+        world.lose_pod("fix")
+        world.restart(SESSION)
+    assert len(world.cluster.created) == 9
+
+
+async def test_a_suspension_without_a_pod_gives_no_life_back(world: World) -> None:
+    world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
+    await agentsession.reconcile(world.ctx, SESSION)
+    world.lose_pod("fix")
+    world.seen(SESSION)["spec"]["operatingMode"] = "Suspended"
+    await agentsession.reconcile(world.ctx, SESSION)
+    assert (world.status(SESSION)["attempts"], world.status(SESSION)["suspensions"]) == (1, 0)
+
+
 async def test_lost_pods_follow_each_other_ever_more_slowly(world: World) -> None:
     world.ctx.store.put(names.AGENT_SESSIONS, builders.owner("fix"))
     pauses = []

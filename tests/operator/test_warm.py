@@ -287,3 +287,49 @@ async def test_waiting_sessions_are_served_in_turn(world: World) -> None:
     await agentsession.reconcile(world.ctx, keys[1])
     assert world.woken[-1] == POOL  # it did not take the pod: whose turn is it now?
     assert world.ctx.claims.waiting(POOL, 9) == keys[2:]
+
+
+def mode(world: World, key: Key, wanted: str) -> None:
+    world.seen(key)["spec"]["operatingMode"] = wanted
+
+
+async def test_a_suspended_session_is_told_of_until_its_pod_is_gone(world: World) -> None:
+    (name, _) = await fill(world, 2)
+    key = put_session(world)
+    await agentsession.reconcile(world.ctx, key)
+    pod = world.cluster.pods[name]
+    mode(world, key, "Suspended")
+    await agentsession.reconcile(world.ctx, key)
+    world.cluster.pods[name] = pod  # it takes its time to end
+    world.watch_pod(name)
+    pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:10Z"
+    world.watch_pod(name)
+    await agentsession.reconcile(world.ctx, key)
+    said = find({"status": world.status(key)}, "Suspended")
+    assert said is not None
+    assert said["reason"] == "Suspending"
+    mode(world, key, "Running")
+    await agentsession.reconcile(world.ctx, key)
+    assert len(world.agents.bodies) == 1  # two agents at once would work on one event log
+    world.lose_pod(name)
+    await agentsession.reconcile(world.ctx, key)
+    assert (world.status(key)["phase"], world.status(key)["attempts"]) == ("Running", 2)
+    assert world.status(key)["suspensions"] == 1
+
+
+async def test_the_deadline_counts_from_when_the_session_began_to_wait(world: World) -> None:
+    await fill(world, 0)
+    key = put_session(world, pooling="Require")
+    mode(world, key, "Suspended")
+    await agentsession.reconcile(world.ctx, key)
+    world.time += timedelta(hours=12)
+    mode(world, key, "Running")
+    assert await agentsession.reconcile(world.ctx, key) == 600
+    assert world.status(key)["phase"] == "Starting"
+    world.time += timedelta(seconds=600)
+    await agentsession.reconcile(world.ctx, key)
+    assert world.status(key)["phase"] == "Stalled"
+    world.restart(key)
+    put_pool(world, replicas=0)
+    await agentsession.reconcile(world.ctx, key)
+    assert world.status(key)["phase"] == "Stalled"

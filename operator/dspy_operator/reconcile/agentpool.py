@@ -73,7 +73,7 @@ def _room(stock: Inventory, replicas: int, pause: Pause, now: datetime) -> int:
     if pause.left_s(now) is not None:
         return 0
     count = lacking(stock, replicas, proven=pause.proven)
-    return min(count, 1) if pause.failures else count
+    return max(0, min(count, 1 - len(stock.starting))) if pause.failures else count
 
 
 async def _delete(ctx: Context, pod: Object) -> None:

@@ -13,7 +13,14 @@ from dspy_operator.reconcile.context import Context, earliest, expire, write_sta
 from dspy_operator.reconcile.start import create_pod, find_pod, lost_pods, pause_s
 from dspy_operator.status import pods
 from dspy_operator.status.conditions import is_true, merge, parse_time
-from dspy_operator.status.session import MAX_LOST_PODS, finish_of, observe, without_warm_pod
+from dspy_operator.status.session import (
+    MAX_LOST_PODS,
+    finish_of,
+    forgive,
+    losses,
+    observe,
+    without_warm_pod,
+)
 from dspy_operator.status.session_fields import status_fields
 from dspy_operator.status.session_view import (
     NOT_SUSPENDED,
@@ -24,7 +31,7 @@ from dspy_operator.status.session_view import (
     suspended,
     waiting,
 )
-from dspy_operator.store import Object, claimed_from, pool_of
+from dspy_operator.store import Object, claimed_from, key_of, pool_of
 
 _POOL_RETRY_S = 60.0
 
@@ -44,7 +51,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     except StalledError as error:
         seen = stalled(error, pod)
     if seen.waits_for_pool:
-        ctx.claims.wait(key, pool_of(session))
+        ctx.claims.wait(key, pool_of(session), ctx.now())
     else:
         await _wait_no_longer(ctx, key)
     write_again_s = await _write(ctx, session, seen)
@@ -69,7 +76,7 @@ async def _advance(ctx: Context, session: Object, pod: Object | None) -> View:
         return waiting("PodLost", f"The session's pod was lost: {pods.loss(pod)}", None)
     if pod is not None:
         await _delete_others(ctx, session, pod)
-        return await warm.look(ctx, session, pod)
+        return forgive(session, pod, await warm.look(ctx, session, pod), ctx.now())
     return await _start(ctx, session)
 
 
@@ -82,7 +89,7 @@ async def _suspend(ctx: Context, session: Object, pod: Object | None) -> View:
 
 async def _start(ctx: Context, session: Object) -> View:
     lost = lost_pods(ctx, session)
-    times = 0 if lost is None else lost.attempt - session["status"].get("suspensions", 0)
+    times = 0 if lost is None else losses(session, lost.attempt)
     if lost is not None and times > MAX_LOST_PODS:
         message = f"The session's pod was lost {times} times, last: {lost.reason}"
         return finished(session, Finish("InfraError", message, "Error"), None)
@@ -109,7 +116,8 @@ async def _start_from(ctx: Context, session: Object, pool: Object, attempt: int)
         return await _start_cold(ctx, session, pool, attempt, str(error))
     except NoWarmPodError as error:
         if only_warm:
-            seen = without_warm_pod(session, pool, str(error), ctx.now())
+            since = ctx.claims.waits_since(key_of(names.AGENT_SESSIONS, session))
+            seen = without_warm_pod(session, pool, str(error), since, ctx.now())
             return replace(seen, look_again_s=earliest(seen.look_again_s, error.retry_s))
         return await _start_cold(ctx, session, pool, attempt, str(error))
 
@@ -177,14 +185,15 @@ def _pool(ctx: Context, session: Object) -> Object | None:
 def _pod_of(ctx: Context, session: Object) -> Object | None:
     """The session's pod: the one that its status names, else the oldest.
 
-    A claimed one that goes before the status ever named it was given up: its agent never had the session.
+    A claimed one that goes before the status ever told of it was given up: its agent never had the session.
     """
-    named = session["status"].get("podName")
-    found = [
-        pod
-        for pod in ctx.store.pods_of(session["metadata"]["uid"])
-        if pod["metadata"]["name"] == named or claimed_from(pod) is None or not pods.is_deleting(pod)
-    ]
+    named, attempts = session["status"].get("podName"), session["status"].get("attempts", 0)
+
+    def may_have_it(pod: Object) -> bool:
+        told = claimed_from(pod) is None or pods.attempt_of(pod) <= attempts
+        return (told or not pods.is_deleting(pod)) and not ctx.claims.is_given_up(pod["metadata"]["uid"])
+
+    found = [pod for pod in ctx.store.pods_of(session["metadata"]["uid"]) if may_have_it(pod)]
     return min(
         found,
         key=lambda pod: (pod["metadata"]["name"] != named, pods.created_at(pod), pod["metadata"]["name"]),

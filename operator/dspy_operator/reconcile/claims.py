@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import islice
 
 from dspy_operator.names import Key
@@ -21,7 +22,8 @@ class Claims:
         self._refused: dict[
             str, tuple[str, str]
         ] = {}  # session's uid → the request's fingerprint, the agent's words
-        self._waiting: defaultdict[Key, dict[Key, None]] = defaultdict(dict)  # pool's key → sessions' keys
+        # Pool's key → its sessions' keys, and since when each waits.
+        self._waiting: defaultdict[Key, dict[Key, datetime]] = defaultdict(dict)
         self._pools: dict[Key, Key] = {}  # waiting session's key → its pool's
 
     @contextlib.contextmanager
@@ -78,11 +80,16 @@ class Claims:
         self._given_up.discard(pod_uid)
         self._failures.pop(pod_uid, None)
 
-    def wait(self, session: Key, pool: Key | None) -> None:
+    def wait(self, session: Key, pool: Key | None, now: datetime) -> None:
         """The session waits for a pod of the pool; its turn stays the same, however often it says so."""
         if pool is not None:
             self._pools[session] = pool
-            self._waiting[pool].setdefault(session)
+            self._waiting[pool].setdefault(session, now)
+
+    def waits_since(self, session: Key) -> datetime | None:
+        """When the session began to wait, if it waits."""
+        pool = self._pools.get(session)
+        return None if pool is None else self._waiting[pool][session]
 
     def leave(self, session: Key) -> Key | None:
         """The session waits no longer. Returns the pool that it waited for, if it did."""

@@ -11,6 +11,7 @@ from dspy_operator.status.pool import Inventory
 _FIRST_S = 2.0
 _CAP_S = 300.0
 _REFUSED = "PodRefused"
+_LASTING_S = 60.0  # a pod that is lost later is lost with its node, which is no reason to wait with another
 _MISSES = 2  # agents in a row that cannot be reached: one may have had bad luck with its node
 
 
@@ -79,10 +80,12 @@ class Pause(Backoff):
         if template_hash != self.template_hash:
             self.template_hash, self.proven = template_hash, False
             self.clear()
-        if stock.over:
-            self.failed("PodLost", f"A warm pod was lost: {pods.loss(stock.over[0])}.", now)
-        elif stock.free and self.left_s(now) is None:
-            self.clear()
+        lost = [pod for pod in stock.over if (now - pods.created_at(pod)).total_seconds() < _LASTING_S]
+        if self.left_s(now) is None:  # what fails in a pause failed of what the pause is for
+            if lost:
+                self.failed("PodLost", f"A warm pod was lost: {pods.loss(lost[0])}.", now)
+            elif stock.free:
+                self.clear()
         self.proven = self.proven or bool(stock.free)
 
     def created(self) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from dspy_operator import names
 from dspy_operator.status import pods
 from dspy_operator.status.conditions import Condition
+from dspy_operator.status.session import MAX_AGENT_RESTARTS
 from dspy_operator.store import Object
 
 BATCH = 16  # pods that one pass creates or deletes: sessions are not kept waiting behind a large pool
@@ -15,6 +16,8 @@ BATCH = 16  # pods that one pass creates or deletes: sessions are not kept waiti
 MOST_UNPROVEN = 3
 # A pod that failed on its node for so long may do better on another.
 _REPLACE_AFTER_S = 300.0
+# Restarts of its agent after which a ready pod goes: those that are left are for its session.
+_WORN_RESTARTS = MAX_AGENT_RESTARTS // 2
 _UNSCHEDULABLE = "Unschedulable"
 
 
@@ -25,7 +28,7 @@ class Inventory:
     free: list[Object] = field(default_factory=list)  # a session can take them; the first was ready first
     starting: list[Object] = field(default_factory=list)
     failing: list[Object] = field(default_factory=list)
-    useless: list[Object] = field(default_factory=list)  # of an earlier template
+    useless: list[Object] = field(default_factory=list)  # of an earlier template, or worn
     over: list[Object] = field(default_factory=list)
 
     @property
@@ -42,7 +45,7 @@ def take_stock(every: list[Object], template_hash: str) -> Inventory:
             continue
         if pods.is_over(pod):
             found.over.append(pod)
-        elif not _is_current(pod, template_hash):
+        elif not _is_current(pod, template_hash) or _is_worn(pod):
             found.useless.append(pod)
         elif trouble(pod) is not None:
             found.failing.append(pod)
@@ -155,7 +158,12 @@ def _is_free(pod: Object, template_hash: str) -> bool:
         and not pods.is_over(pod)
         and pods.endpoint(pod) is not None
         and _is_current(pod, template_hash)
+        and not _is_worn(pod)
     )
+
+
+def _is_worn(pod: Object) -> bool:
+    return pods.is_ready(pod) and pods.restarts(pod, names.CONTAINER_AGENT) >= _WORN_RESTARTS
 
 
 def _is_current(pod: Object, template_hash: str) -> bool:

@@ -9,12 +9,13 @@ from dspy_operator import names
 from dspy_operator.errors import ReportInvalidError, StalledError
 from dspy_operator.reports import agent_report
 from dspy_operator.status import pods
-from dspy_operator.status.conditions import find, parse_time
+from dspy_operator.status.conditions import find
 from dspy_operator.status.session_view import Finish, View, finished, ready, stalled, starting, waiting
 from dspy_operator.store import Object
 
 MAX_LOST_PODS = 6
 MAX_AGENT_RESTARTS = 6
+_FORGIVEN_AFTER_S = 600.0
 _DEFAULT_READY_DEADLINE_S = 600.0
 # Words of ours for a wait: beyond its deadline only the deadline is left to tell. The others' words say more.
 _OURS = frozenset({"PodStarting", "PodUnready"})
@@ -49,18 +50,39 @@ def finish_of(session: Object, pod: Object) -> Finish | None:
     return None
 
 
-def without_warm_pod(session: Object, pool: Object, why: str, now: datetime) -> View:
-    """The view of a session that waits for a pool's pod. `why` there is none, in a sentence."""
+def without_warm_pod(session: Object, pool: Object, why: str, since: datetime | None, now: datetime) -> View:
+    """The view of a session that waits for a pool's pod. `why` there is none, in a sentence; `since` when it is known
+    to wait.
+    """
     message, trouble = why, find(pool, "Stalled")
     if trouble is not None and trouble["status"] == "True" and trouble["reason"] != "AgentUnreachable":
         message += f" The pool is stalled: {trouble['message']}"
-    unready, deadline_s = find(session, "Ready"), ready_deadline_s(session)
-    since = now if unready is None else parse_time(unready["lastTransitionTime"])
-    left_s = deadline_s - (now - since).total_seconds()
-    if left_s <= 0:
+    stored = find(session, "Stalled") or {}
+    # Said before a restart of the operator, which knows no longer since when it is so.
+    is_overdue = (stored.get("status"), stored.get("reason")) == ("True", "WaitingForWarmPod")
+    left_s = ready_deadline_s(session) - (now - (since or now)).total_seconds()
+    if left_s <= 0 or is_overdue:
         said = f"{message} Raise its spec.replicas, or create the session again with pooling Prefer."
         return replace(stalled(StalledError("WaitingForWarmPod", said)), waits_for_pool=True)
     return replace(waiting("WaitingForWarmPod", message, left_s), waits_for_pool=True)
+
+
+def losses(session: Object, attempts: int) -> int:
+    """How many of so many pods count as lost: neither given back by a suspension nor forgiven."""
+    status = session["status"]
+    return attempts - int(status.get("suspensions", 0)) - int(status.get("forgivenPods", 0))
+
+
+def forgive(session: Object, pod: Object, seen: View, now: datetime) -> View:
+    """The view in which the pods that were lost count no longer, where the one after them was Ready for long."""
+    earlier = losses(session, pods.attempt_of(pod) - 1)
+    if not seen.is_ready or earlier <= 0:
+        return seen
+    left_s = _FORGIVEN_AFTER_S - (now - _turned_at(pod)).total_seconds()
+    if left_s > 0:
+        return replace(seen, look_again_s=min(left_s, seen.look_again_s or left_s))
+    forgiven = session["status"].get("forgivenPods", 0) + earlier
+    return replace(seen, fields={**seen.fields, "forgivenPods": forgiven})
 
 
 def ready_deadline_s(session: Object) -> float:
@@ -84,15 +106,15 @@ def _reported(session: Object, ended: pods.Termination) -> Finish:
 def _starting(session: Object, pod: Object, now: datetime) -> View:
     reason, message = _progress_words(pod)
     deadline_s = ready_deadline_s(session)
-    left_s = deadline_s - (now - _unready_since(pod)).total_seconds()
+    left_s = deadline_s - (now - _turned_at(pod)).total_seconds()
     if left_s <= 0:
         said = f"Not ready for {deadline_s:.0f} s: {message}"
         return stalled(StalledError("ReadyDeadlineExceeded" if reason in _OURS else reason, said), pod)
     return starting(pod, reason, message, left_s)
 
 
-def _unready_since(pod: Object) -> datetime:
-    """When the wait for the pod began: each time that it stops being ready, the wait begins anew."""
+def _turned_at(pod: Object) -> datetime:
+    """When the pod's readiness last changed: each time that it stops being ready, the wait for it begins anew."""
     return pods.latest(pods.created_at(pod), pods.changed_at(pod, "Ready"), pods.deleted_at(pod))
 
 
@@ -100,7 +122,7 @@ def _progress_words(pod: Object) -> tuple[str, str]:
     if pods.is_deleting(pod):
         return "PodTerminating", "The session's pod is being deleted; a new one follows when it is gone."
     started = pods.running_since(pod, names.CONTAINER_AGENT)
-    if started is not None and _unready_since(pod) > started:
+    if started is not None and _turned_at(pod) > started:
         words = pods.condition(pod, "Ready").get("message") or "a container does not answer its probe"
         return "PodUnready", f"The pod is no longer ready: {words}."
     last = pods.ended(pod, names.CONTAINER_AGENT) or pods.ended_before(pod, names.CONTAINER_AGENT)

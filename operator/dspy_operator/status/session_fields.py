@@ -9,7 +9,7 @@ from dspy_operator.status.session_view import Finish, View
 from dspy_operator.store import Object
 
 _OF_POD = ("podName", "nodeName", "attempts", "launchType", "launchReason")
-_KEPT = ("startTime", "readyTime", "finishTime", "suspensions")
+_KEPT = ("startTime", "readyTime", "finishTime", "suspensions", "forgivenPods")
 _POLICIES = {"search": "Search", "llm": "LLM", "trainingJobRef": "Trained"}
 
 

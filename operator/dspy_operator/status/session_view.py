@@ -173,12 +173,12 @@ def _prepared_before(session: Object, finish: Finish) -> Condition:
 
 
 def _given_back(session: Object, pod: Object | None) -> Object:
-    """Counts of pods, and no name of one. Each suspension is counted once: when the status first tells of it."""
+    """Counts of pods, and no name of one. A suspension that takes a pod counts once, when the status first says so."""
     status = session["status"]
     attempts = status.get("attempts", 0) if pod is None else pods.attempt_of(pod)
     if attempts == 0:
         return {"suspensions": 0}
-    new = 0 if is_true(session, "Suspended") else 1
+    new = 0 if pod is None or is_true(session, "Suspended") else 1
     return {"attempts": attempts, "suspensions": status.get("suspensions", 0) + new}
 
 
