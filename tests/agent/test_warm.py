@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 from dspy_agent.clients.reddb import StreamLog
+from dspy_agent.pod.binding import Binding
 
 from tests.agent.conftest import BUGGY
 from tests.agent.scripted_endpoint import ScriptedEndpoint
@@ -281,6 +282,16 @@ def test_killed_in_the_middle_the_next_one_takes_the_session_up(pod: WarmPod) ->
     said = finish(process)
     assert process.returncode == 0, said
     assert pod.termination()["outcome"] == "Solved"
+
+
+def test_what_was_kept_is_taken_before_a_request_can_come_in(pod: WarmPod) -> None:
+    """A bind that came between listening and taking it up was taken as the first, and the agent failed."""
+    body = json.dumps(request(pod)).encode()
+    assert Binding(pod.folder).offer(body)
+    again = Binding(pod.folder)
+    assert again.taken
+    assert again.offer(body)
+    assert not again.offer(json.dumps(request(pod, uid="other")).encode())
 
 
 def test_a_runner_that_restarts_is_told_the_environment_again(pod: WarmPod) -> None:

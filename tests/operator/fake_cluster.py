@@ -24,6 +24,7 @@ class FakeCluster:
         self.deleted: list[str] = []
         self.events: list[Object] = []
         self.config_maps: dict[str, frozenset[str]] = {}
+        self.reads: list[str] = []  # of ConfigMaps
         self.failing = False
         self.fails_after: int | None = None  # so many writes more are taken
         self.graceful = False  # a deleted pod stays, with a deletionTimestamp, until `gone` is called
@@ -102,6 +103,7 @@ class FakeCluster:
         raise errors.ForbiddenError("secrets are not for operators", 403)
 
     async def keys_in_config_map(self, namespace: str, name: str) -> frozenset[str]:
+        self.reads.append(name)
         if name not in self.config_maps:
             raise errors.NotFoundError(name, 404)
         return self.config_maps[name]

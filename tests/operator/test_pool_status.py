@@ -58,6 +58,7 @@ def test_pods_are_sorted() -> None:
             going,
         ],
         HASH,
+        builders.START,
     )
     assert names_of(stock.free) == ["early", "late"]
     assert (names_of(stock.starting), names_of(stock.failing)) == (["starting"], ["failing"])
@@ -67,7 +68,9 @@ def test_pods_are_sorted() -> None:
 
 def test_what_is_missed_least_goes_first() -> None:
     stock = take_stock(
-        [free("a", 1), free("b", 2), warm("c", seconds=3), warm("d", seconds=4), failing("e")], HASH
+        [free("a", 1), free("b", 2), warm("c", seconds=3), warm("d", seconds=4), failing("e")],
+        HASH,
+        builders.START,
     )
     order = [names_of(surplus(stock, replicas, builders.START)) for replicas in (5, 4, 3, 2, 1)]
     assert order == [[], ["e"], ["e", "d"], ["e", "d", "c"], ["e", "d", "c", "b"]]
@@ -104,7 +107,7 @@ def test_never_more_than_asked_for(
     ],
 )
 def test_conditions(stock: Inventory, phase: str, kind: str, reason: str) -> None:
-    made_phase, made = conditions(stock, 2, None)
+    made_phase, made = conditions(stock, 2, builders.START, None)
     assert made_phase == phase
     true = [(each.type, each.reason) for each in made if each.status == "True"]
     assert true == [(kind, reason)]
@@ -114,9 +117,9 @@ def test_conditions(stock: Inventory, phase: str, kind: str, reason: str) -> Non
 def test_a_crash_loop_is_trouble_between_two_crashes_too() -> None:
     last = terminated("agent", 3, "cannot import")["state"]
     again = {"name": "agent", "restartCount": 2, "state": {"running": {}}, "lastState": last}
-    stock = take_stock([warm("a", containerStatuses=[again])], HASH)
+    stock = take_stock([warm("a", containerStatuses=[again])], HASH, builders.START)
     assert names_of(stock.failing) == ["a"]
-    _, made = conditions(stock, 1, None)
+    _, made = conditions(stock, 1, builders.START, None)
     assert "cannot import" in made[0].message
 
 
@@ -217,7 +220,7 @@ def worn(pod: Object, restarts: int) -> Object:
 
 def test_a_pod_whose_restarts_are_nearly_used_up_is_replaced() -> None:
     """With the sixth restart of its agent a session ends: it is not to begin with five."""
-    stock = take_stock([worn(free("fresh"), 2), worn(free("worn"), 3)], HASH)
+    stock = take_stock([worn(free("fresh"), 2), worn(free("worn"), 3)], HASH, builders.START)
     assert (names_of(stock.free), names_of(stock.useless)) == (["fresh"], ["worn"])
     assert names_of(surplus(stock, 2, builders.START)) == ["worn"]
 
@@ -253,3 +256,30 @@ async def test_after_a_loss_one_pod_alone_tries(world: World) -> None:
     for _ in range(4):
         await agentpool.reconcile(world.ctx, POOL)
     assert len(world.cluster.pods) == 1
+
+
+async def test_pods_that_hang_are_told_of_and_replaced(world: World) -> None:
+    """As where the node's runtime lacks the template's runtimeClassName: ContainerCreating, and nothing more."""
+    put_pool(world, replicas=2)
+    await agentpool.reconcile(world.ctx, POOL)
+    hanging = world.cluster.created[:]
+    for name in hanging:
+        world.cluster.pods[name]["spec"]["nodeName"] = "node-1"
+        world.watch_pod(name, containerStatuses=[waiting("agent", "ContainerCreating", "")])
+    assert await agentpool.reconcile(world.ctx, POOL) == 300
+    world.time += timedelta(seconds=300)
+    assert await agentpool.reconcile(world.ctx, POOL) == 300
+    stalled = find({"status": world.status(POOL)}, "Stalled")
+    assert stalled is not None
+    assert (stalled["status"], stalled["reason"]) == ("True", "PodStarting")
+    assert world.cluster.deleted == []
+    world.time += timedelta(seconds=300)
+    await agentpool.reconcile(world.ctx, POOL)
+    assert world.cluster.deleted == hanging
+
+
+def test_a_pod_that_is_unready_for_a_moment_has_not_failed() -> None:
+    unready = {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T01:00:00Z"}
+    pod = warm("a", phase="Running", conditions=[unready])
+    stock = take_stock([pod], HASH, builders.START + timedelta(hours=1, seconds=1))
+    assert (stock.starting, stock.failing) == ([pod], [])

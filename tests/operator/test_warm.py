@@ -162,15 +162,23 @@ async def test_an_environment_that_no_agent_takes_costs_no_pod(world: World) -> 
     assert "1 MiB" in stalled["message"]
 
 
+def unready_reason(world: World, key: Key) -> str:
+    unready = find({"status": world.status(key)}, "Ready")
+    assert unready is not None
+    assert unready["status"] == "False"
+    return str(unready["reason"])
+
+
 async def test_an_agent_that_may_have_the_session_is_asked_again(world: World) -> None:
     made = await fill(world, 2)
-    world.agents.answers = [errors.AgentSilentError("timed out"), "Preparing"]
+    world.agents.answers = [errors.AgentSilentError("timed out"), "Preparing", "Preparing"]
     key = put_session(world)
-    for reason in ("AgentUnreachable", "PreparingWorkspace"):
-        assert await agentsession.reconcile(world.ctx, key) == 1
-        unready = find({"status": world.status(key)}, "Ready")
-        assert unready is not None
-        assert unready["reason"] in (reason, "AgentUnreachable")  # a reason alone is written later
+    assert await agentsession.reconcile(world.ctx, key) == 1
+    assert unready_reason(world, key) == "AgentUnreachable"
+    assert await agentsession.reconcile(world.ctx, key) == 1
+    world.time += timedelta(seconds=5)  # a reason alone is written later
+    assert await agentsession.reconcile(world.ctx, key) == 1
+    assert unready_reason(world, key) == "PreparingWorkspace"
     await agentsession.reconcile(world.ctx, key)
     assert world.status(key)["phase"] == "Running"
     assert world.status(key)["podName"] == made[0]
@@ -333,3 +341,39 @@ async def test_the_deadline_counts_from_when_the_session_began_to_wait(world: Wo
     put_pool(world, replicas=0)
     await agentsession.reconcile(world.ctx, key)
     assert world.status(key)["phase"] == "Stalled"
+
+
+async def test_a_newcomer_leaves_pods_to_those_that_wait(world: World) -> None:
+    await fill(world, 0)
+    first = put_session(world, "first", pooling="Require")
+    await agentsession.reconcile(world.ctx, first)
+    await fill(world, 1)
+    newcomer, required = put_session(world, "newcomer"), put_session(world, "second", pooling="Require")
+    for key in (newcomer, required, first):
+        await agentsession.reconcile(world.ctx, key)
+    assert world.status(newcomer)["launchType"] == "Cold"
+    assert "podName" not in world.status(required)
+    assert world.status(first)["launchType"] == "Warm"
+
+
+async def test_what_a_session_names_is_read_once_and_only_for_a_pod(world: World) -> None:
+    world.cluster.config_maps["settings"] = frozenset({"A"})
+    source: dict[str, Any] = {"envFrom": [{"configMapRef": {"name": "settings"}}], "pooling": "Require"}
+    await fill(world, 0)
+    key = put_session(world, **source)
+    await agentsession.reconcile(world.ctx, key)
+    assert world.cluster.reads == []
+    await fill(world, 1)
+    await agentsession.reconcile(world.ctx, key)
+    assert world.status(key)["launchType"] == "Warm"
+    assert world.cluster.reads == ["settings"]
+
+
+async def test_a_missing_config_map_stalls_a_warm_session(world: World) -> None:
+    await fill(world, 1)
+    key = put_session(world, envFrom=[{"configMapRef": {"name": "absent"}}])
+    assert await agentsession.reconcile(world.ctx, key) == 10
+    stalled = find({"status": world.status(key)}, "Stalled")
+    assert stalled is not None
+    assert (stalled["status"], stalled["reason"]) == ("True", "ConfigMapNotFound")
+    assert world.cluster.deleted == []

@@ -30,7 +30,6 @@ def main(arguments: argparse.Namespace) -> int:
     front = Front(settings, binding, can_take=lambda: warm.is_set() and runner.answers())
     try:
         signal.signal(signal.SIGTERM, terminate)
-        binding.restore()
         if not binding.taken:
             _warm_up(settings.unbound, runner)
             warm.set()

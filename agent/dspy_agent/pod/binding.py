@@ -13,19 +13,19 @@ class Binding:
     """Threads that serve offer requests; the main thread waits for the first."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is in memory, and nobody's but the agent's: the request holds secrets."""
+        """Takes what an agent before this one took, if there was one: before any request can come in.
+
+        `folder` is in memory, and nobody's but the agent's: the request holds secrets.
+        """
         self._kept = folder / "request.json"
         self._lock = threading.Lock()
         self._request: Future[BindRequest] = Future()
+        if self._kept.exists():
+            self._request.set_result(BindRequest.model_validate_json(self._kept.read_bytes()))
 
     @property
     def taken(self) -> bool:
         return self._request.done()
-
-    def restore(self) -> None:
-        """Take what an agent before this one took, if there was one."""
-        if self._kept.exists():
-            self._request.set_result(BindRequest.model_validate_json(self._kept.read_bytes()))
 
     def offer(self, body: bytes) -> bool:
         """Take a request, unless there is one; False where that is of another session. Raises ValidationError."""

@@ -9,15 +9,16 @@ import asyncio
 from datetime import datetime
 
 from dspy_operator import names
-from dspy_operator.desired.warm_pod import template_hash, warm_pod
+from dspy_operator.desired.warm_pod import warm_pod
 from dspy_operator.errors import StalledError
 from dspy_operator.names import Key
 from dspy_operator.reconcile import unsupported
 from dspy_operator.reconcile.context import Context, earliest, write_status
 from dspy_operator.reconcile.pauses import Pause
 from dspy_operator.reconcile.start import create_pod
+from dspy_operator.reconcile.template import current_hash
 from dspy_operator.status.conditions import Condition, Minor, merge, timestamp
-from dspy_operator.status.pool import Inventory, conditions, lacking, replace_in_s, surplus, take_stock
+from dspy_operator.status.pool import Inventory, conditions, lacking, look_again_in_s, surplus, take_stock
 from dspy_operator.store import PODS, Object, key_of
 
 # Every claim changes the counts: they are written together, and what somebody must act on at once.
@@ -35,37 +36,41 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     try:
         unsupported.check_pool(pool)
     except StalledError as error:
-        refused = conditions(Inventory(), 1, (error.reason, error.message))
+        refused = conditions(Inventory(), 1, ctx.now(), (error.reason, error.message))
         return await _write(ctx, pool, *refused, Inventory())
     return await _advance(ctx, key, pool)
 
 
 async def _advance(ctx: Context, key: Key, pool: Object) -> float | None:
     pause, replicas = ctx.pauses.setdefault(key, Pause()), pool["spec"].get("replicas", 1)
-    wanted = template_hash(pool, ctx.settings, ctx.settings.reddb_token())
+    wanted = current_hash(ctx, pool)
     stock = _stock(ctx, pool, wanted)
     pause.observe(wanted, stock, ctx.now())
-    for pod in surplus(stock, replicas, ctx.now()):
+    needless = surplus(stock, replicas, ctx.now())
+    for pod in needless:
         await _delete(ctx, pod)
-    stock = _stock(ctx, pool, wanted)
+    if needless:
+        stock = _stock(ctx, pool, wanted)
     created = await _create(ctx, pool, pause, _room(stock, replicas, pause, ctx.now()))
     if created:
         stock = _stock(ctx, pool, wanted)
     for session in ctx.claims.waiting(key, len(stock.free)):
         await ctx.wake(session)
-    phase, said = conditions(stock, replicas, pause.said, pause.agents.said)
+    phase, said = conditions(stock, replicas, ctx.now(), pause.said, pause.agents.said)
     write_again_s = await _write(ctx, pool, phase, said, stock)
     # What no event tells: that a batch was not all, that a pause is over, that a pod has been failing for long.
     unfinished = (
         0.0 if surplus(stock, replicas, ctx.now()) or _room(stock, replicas, pause, ctx.now()) else None
     )
-    return earliest(unfinished, write_again_s, pause.left_s(ctx.now()), replace_in_s(stock, ctx.now()))
+    return earliest(unfinished, write_again_s, pause.left_s(ctx.now()), look_again_in_s(stock, ctx.now()))
 
 
 def _stock(ctx: Context, pool: Object, wanted: str) -> Inventory:
     every = ctx.store.pods_of(pool["metadata"]["uid"])
     # One that a session is claiming at this moment is neither to be counted nor to be deleted.
-    return take_stock([pod for pod in every if not ctx.claims.is_reserved(pod["metadata"]["uid"])], wanted)
+    return take_stock(
+        [pod for pod in every if not ctx.claims.is_reserved(pod["metadata"]["uid"])], wanted, ctx.now()
+    )
 
 
 def _room(stock: Inventory, replicas: int, pause: Pause, now: datetime) -> int:

@@ -97,7 +97,6 @@ async def _start(ctx: Context, session: Object) -> View:
     if lost is not None and wait_s > 0:
         return waiting("PodLost", f"The session's pod was lost: {lost.reason}", wait_s)
     pool = _pool(ctx, session)
-    await references.check(ctx, session["metadata"]["namespace"], session["spec"])
     attempt = 1 if lost is None else lost.attempt + 1
     if pool is None or session["spec"].get("pooling") == "Never":
         return await _start_cold(ctx, session, pool, attempt)
@@ -125,6 +124,7 @@ async def _start_from(ctx: Context, session: Object, pool: Object, attempt: int)
 async def _start_cold(
     ctx: Context, session: Object, pool: Object | None, attempt: int, why: str = ""
 ) -> View:
+    await references.check(ctx, session["metadata"]["namespace"], session["spec"])
     template = (session if pool is None else pool)["spec"].get("template", {})
     master = ctx.settings.reddb_token()
     manifest = session_pod(session, template, ctx.settings, master, attempt, launch_reason=why)

@@ -11,6 +11,7 @@ from dspy_operator.agents import MAX_BODY_BYTES
 from dspy_operator.desired import environment
 from dspy_operator.errors import NotBindableError
 from dspy_operator.reconcile.context import Context
+from dspy_operator.reconcile.references import verify
 from dspy_operator.store import Object
 from dspy_operator.tokens import scoped_token
 
@@ -21,10 +22,13 @@ _Stored = dict[tuple[str, str], Object]
 
 
 async def request(ctx: Context, session: Object) -> bytes:
-    """The request's body. Raises NotBindableError where a warm pod cannot be told all that a cold one would have."""
+    """The request's body. Raises NotBindableError where a warm pod cannot be told all that a cold one would have,
+    StalledError where something that the session needs is missing.
+    """
     spec = session["spec"]
     identity = {key: session["metadata"][key] for key in ("namespace", "name", "uid")}
     stored = await _read(ctx, identity["namespace"], _named(spec))
+    verify(identity["namespace"], spec, {key: _keys(key[0], found) for key, found in stored.items()})
     sources = {key: environment.contents(key[0], found) for key, found in stored.items()}
     master = ctx.settings.reddb_token()
     variables = environment.resolve(spec, sources)
@@ -79,6 +83,12 @@ async def _read_one(ctx: Context, namespace: str, kind: str, name: str) -> Objec
         raise NotBindableError(
             f"The operator may not read {kind} {name}, which its warm pod needs."
         ) from error
+
+
+def _keys(kind: str, found: Object) -> frozenset[str]:
+    if kind == "Secret":
+        return frozenset(found)
+    return frozenset(found.get("data") or ()) | frozenset(found.get("binaryData") or ())
 
 
 def _llm_key(spec: Object, stored: _Stored) -> str | None:

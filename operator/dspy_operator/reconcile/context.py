@@ -79,7 +79,7 @@ class Context:
 
     `ray_logs` and `task_queue` are what training reaches beside the Kubernetes API, where it is there.
     `minor_since` remembers when a status began to differ in small things. `paces` has those of tasks with
-    many runs, by uid.
+    many runs, by uid; `template_hashes` those of pools, by uid, with what they were made from.
     """
 
     settings: Settings
@@ -92,6 +92,7 @@ class Context:
     pauses: dict[Key, Pause] = field(default_factory=dict)
     minor_since: dict[str, datetime] = field(default_factory=dict)
     paces: dict[str, Pace] = field(default_factory=dict)
+    template_hashes: dict[str, tuple[tuple[int, bytes], str]] = field(default_factory=dict)
     ray_logs: RayLogs | None = None
     task_queue: TaskQueue | None = None
 
@@ -99,6 +100,7 @@ class Context:
         """The object is gone."""
         self.minor_since.pop(uid, None)
         self.paces.pop(uid, None)
+        self.template_hashes.pop(uid, None)
         self.claims.forget_session(uid)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from dspy_operator.errors import ForbiddenError, NotFoundError, StalledError
@@ -11,6 +11,10 @@ from dspy_operator.reconcile.context import Context
 from dspy_operator.store import Object
 
 RETRY_S = 10.0
+
+
+class Hidden:
+    """Of what the operator may not read. Then the kubelet, who may, says what lacks."""
 
 
 class Reference(NamedTuple):
@@ -24,21 +28,23 @@ class Reference(NamedTuple):
 
 async def check(ctx: Context, namespace: str, spec: Object) -> None:
     """Raises StalledError for the first thing that is missing. Reads nothing twice."""
-    wanted: defaultdict[tuple[str, str], list[Reference]] = defaultdict(list)
-    for reference in referenced(spec):
-        wanted[reference.kind, reference.name].append(reference)
-    for (kind, name), references in wanted.items():
-        keys = await _keys(ctx, kind, namespace, name, references[0].field)
-        if keys is None:
-            continue
-        for reference in references:
-            if reference.key is not None and reference.key not in keys:
-                raise _missing(
-                    kind,
-                    f"{kind} {name} has no key {reference.key}",
-                    f"add the key {reference.key} to it",
-                    reference.field,
-                )
+    wanted = sorted({(reference.kind, reference.name) for reference in referenced(spec)})
+    found = await asyncio.gather(*(_keys(ctx, kind, namespace, name) for kind, name in wanted))
+    verify(
+        namespace, spec, {each: keys for each, keys in zip(wanted, found, strict=True) if keys is not None}
+    )
+
+
+def verify(namespace: str, spec: Object, keys: Mapping[tuple[str, str], frozenset[str] | Hidden]) -> None:
+    """Raises StalledError for the first thing that is missing among what was read: keys by kind and name."""
+    for kind, name, key, field in referenced(spec):
+        known = keys.get((kind, name))
+        if known is None:
+            what = f"{kind} {name} does not exist in namespace {namespace}"
+            raise _missing(kind, what, "create it", field)
+        if key is not None and not isinstance(known, Hidden) and key not in known:
+            what, remedy = f"{kind} {name} has no key {key}", f"add the key {key} to it"
+            raise _missing(kind, what, remedy, field)
 
 
 def referenced(spec: Object) -> Iterator[Reference]:
@@ -70,16 +76,14 @@ def _environment(spec: Object, field_of: str) -> Iterator[Reference]:
                 yield Reference(kind, named["name"], None, f"{field_of}.envFrom[{index}]")
 
 
-async def _keys(ctx: Context, kind: str, namespace: str, name: str, field: str) -> frozenset[str] | None:
+async def _keys(ctx: Context, kind: str, namespace: str, name: str) -> frozenset[str] | Hidden | None:
     read = ctx.cluster.keys_in_secret if kind == "Secret" else ctx.cluster.keys_in_config_map
     try:
         return await read(namespace, name)
-    except NotFoundError as error:
-        what = f"{kind} {name} does not exist in namespace {namespace}"
-        raise _missing(kind, what, "create it", field) from error
-    except ForbiddenError:
-        # An administrator may keep Secrets from the operator: then the kubelet, who may read them, says what lacks.
+    except NotFoundError:
         return None
+    except ForbiddenError:
+        return Hidden()
 
 
 def _missing(kind: str, what: str, remedy: str, field: str) -> StalledError:

@@ -11,15 +11,16 @@ import logging
 
 from dspy_operator import errors, names
 from dspy_operator.desired.session_pod import AGENT_PORT
-from dspy_operator.desired.warm_pod import bind_token, claim, template_hash
+from dspy_operator.desired.warm_pod import bind_token, claim
 from dspy_operator.errors import NotBindableError, NoWarmPodError
 from dspy_operator.names import Key
 from dspy_operator.reconcile import binding
 from dspy_operator.reconcile.context import Context
 from dspy_operator.reconcile.pauses import Pause, Reach
+from dspy_operator.reconcile.template import current_hash
 from dspy_operator.status import pods
 from dspy_operator.status.conditions import is_true
-from dspy_operator.status.pool import free
+from dspy_operator.status.pool import is_free, ready_since
 from dspy_operator.status.session import observe
 from dspy_operator.status.session_view import View, ready, starting, waiting
 from dspy_operator.store import PODS, Object, claimed_from, key_of
@@ -33,13 +34,13 @@ _INVALID = (413, 422)
 
 
 async def take(ctx: Context, session: Object, pool: Object, attempt: int) -> View:
-    """The session in a warm pod of that pool. Raises NotBindableError, NoWarmPodError."""
-    body, name = await binding.request(ctx, session), pool["metadata"]["name"]
-    _check_refusal(ctx, session, body)
+    """The session in a warm pod of that pool. Raises NotBindableError, NoWarmPodError, StalledError."""
     agents = ctx.pauses.setdefault(key_of(names.AGENT_POOLS, pool), Pause()).agents
+    _check_turn(ctx, session, pool, agents)
+    body = await binding.request(ctx, session)
+    _check_refusal(ctx, session, body)
     for _ in range(_MOST_TRIES):
-        if agents.said is not None and (left_s := agents.left_s(ctx.now())) is not None:
-            raise NoWarmPodError(f"AgentPool {name} gives no pod now. {agents.said[1]}", left_s)
+        _check_turn(ctx, session, pool, agents)
         pod = await _claim(ctx, session, pool, attempt)
         if pod is None:
             break
@@ -53,7 +54,7 @@ async def take(ctx: Context, session: Object, pool: Object, attempt: int) -> Vie
         except errors.AgentError as error:
             await _give_up(ctx, session, pod, error)
             _check_refusal(ctx, session, body)
-    raise NoWarmPodError(f"AgentPool {name} had no free warm pod.")
+    raise _none_free(pool)
 
 
 async def look(ctx: Context, session: Object, pod: Object) -> View:
@@ -78,13 +79,37 @@ async def look(ctx: Context, session: Object, pod: Object) -> View:
         return await _unanswered(ctx, session, pod, error)
 
 
+def _check_turn(ctx: Context, session: Object, pool: Object, agents: Reach) -> None:
+    """Raises NoWarmPodError where no pod is given, or only to sessions that waited for longer."""
+    left_s = agents.left_s(ctx.now())
+    if agents.said is not None and left_s is not None:
+        raise NoWarmPodError(
+            f"AgentPool {pool['metadata']['name']} gives no pod now. {agents.said[1]}", left_s
+        )
+    count = len(_free(ctx, pool))
+    turns = ctx.claims.waiting(key_of(names.AGENT_POOLS, pool), count)
+    if count == 0 or (len(turns) == count and key_of(names.AGENT_SESSIONS, session) not in turns):
+        raise _none_free(pool)
+
+
+def _none_free(pool: Object) -> NoWarmPodError:
+    return NoWarmPodError(f"AgentPool {pool['metadata']['name']} had no free warm pod.")
+
+
+def _free(ctx: Context, pool: Object) -> list[Object]:
+    wanted = current_hash(ctx, pool)
+    every = ctx.store.pods_of(pool["metadata"]["uid"])
+    return [
+        pod for pod in every if is_free(pod, wanted) and not ctx.claims.is_reserved(pod["metadata"]["uid"])
+    ]
+
+
 async def _claim(ctx: Context, session: Object, pool: Object, attempt: int) -> Object | None:
     """The pod that was ready first and can be had, made the session's."""
-    wanted = template_hash(pool, ctx.settings, ctx.settings.reddb_token())
     tried: set[str] = set()
     while True:
-        every = free(ctx.store.pods_of(pool["metadata"]["uid"]), wanted)
-        pod = next((each for each in every if not _is_taken(ctx, each, tried)), None)
+        every = (pod for pod in _free(ctx, pool) if pod["metadata"]["uid"] not in tried)
+        pod = min(every, key=ready_since, default=None)
         if pod is None:
             return None
         uid = pod["metadata"]["uid"]
@@ -98,17 +123,13 @@ async def _claim(ctx: Context, session: Object, pool: Object, attempt: int) -> O
         return made
 
 
-def _is_taken(ctx: Context, pod: Object, tried: set[str]) -> bool:
-    uid = pod["metadata"]["uid"]
-    return uid in tried or ctx.claims.is_reserved(uid)
-
-
 async def _bind(ctx: Context, session: Object, pod: Object, body: bytes) -> View:
     metadata = pod["metadata"]
     token = bind_token(ctx.settings.reddb_token(), metadata["namespace"], metadata["name"])
     try:
         state = await ctx.agents.bind(pods.endpoint(pod) or "", token, body, _WAIT_S)
     except errors.AgentRefusedError as error:
+        await _note_answer(ctx, pod)
         if error.status in _INVALID:
             ctx.claims.refuse(session["metadata"]["uid"], _fingerprint(body), str(error))
         raise

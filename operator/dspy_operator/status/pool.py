@@ -16,6 +16,9 @@ BATCH = 16  # pods that one pass creates or deletes: sessions are not kept waiti
 MOST_UNPROVEN = 3
 # A pod that failed on its node for so long may do better on another.
 _REPLACE_AFTER_S = 300.0
+# A pod that is not ready for so long without a word why has failed as well.
+_HANGS_AFTER_S = 300.0
+_HANGS = "PodStarting"
 # Restarts of its agent after which a ready pod goes: those that are left are for its session.
 _WORN_RESTARTS = MAX_AGENT_RESTARTS // 2
 _UNSCHEDULABLE = "Unschedulable"
@@ -37,9 +40,9 @@ class Inventory:
         return len(self.free) + len(self.starting) + len(self.failing)
 
 
-def take_stock(every: list[Object], template_hash: str) -> Inventory:
+def take_stock(every: list[Object], template_hash: str, now: datetime) -> Inventory:
     """Sorts a pool's pods."""
-    found = Inventory(free=free(every, template_hash))
+    found = Inventory(free=sorted((pod for pod in every if is_free(pod, template_hash)), key=ready_since))
     for pod in every:
         if pods.is_deleting(pod):
             continue
@@ -47,16 +50,11 @@ def take_stock(every: list[Object], template_hash: str) -> Inventory:
             found.over.append(pod)
         elif not _is_current(pod, template_hash) or _is_worn(pod):
             found.useless.append(pod)
-        elif trouble(pod) is not None:
+        elif trouble(pod, now) is not None:
             found.failing.append(pod)
-        elif not _is_free(pod, template_hash):
+        elif not is_free(pod, template_hash):
             found.starting.append(pod)
     return found
-
-
-def free(every: list[Object], template_hash: str) -> list[Object]:
-    """The pods that a session can take, the one that has been ready longest first."""
-    return sorted((pod for pod in every if _is_free(pod, template_hash)), key=_ready_since)
 
 
 def surplus(stock: Inventory, replicas: int, now: datetime) -> list[Object]:
@@ -72,9 +70,11 @@ def surplus(stock: Inventory, replicas: int, now: datetime) -> list[Object]:
     return list(chosen.values())[:BATCH]
 
 
-def replace_in_s(stock: Inventory, now: datetime) -> float | None:
-    """Seconds until a failing pod is given up."""
-    return min((max(0.0, _left_s(pod, now)) for pod in stock.failing), default=None)
+def look_again_in_s(stock: Inventory, now: datetime) -> float | None:
+    """Seconds until a failing pod is given up, or one that starts is taken for failing."""
+    left_s = [_left_s(pod, now) for pod in stock.failing]
+    left_s += [_HANGS_AFTER_S - _unready_for_s(pod, now) for pod in stock.starting if pods.is_bound(pod)]
+    return max(0.0, min(left_s)) if left_s else None
 
 
 def lacking(stock: Inventory, replicas: int, *, proven: bool) -> int:
@@ -85,7 +85,7 @@ def lacking(stock: Inventory, replicas: int, *, proven: bool) -> int:
     return min(missing, max(0, MOST_UNPROVEN - len(stock.failing) - len(stock.starting)))
 
 
-def trouble(pod: Object) -> tuple[str, str] | None:
+def trouble(pod: Object, now: datetime) -> tuple[str, str] | None:
     """Why a pod does not get ready, if something keeps it: our reason, the kubelet's or the scheduler's words."""
     if pods.is_ready(pod):
         return None
@@ -103,12 +103,19 @@ def trouble(pod: Object) -> tuple[str, str] | None:
                 "ContainerCrashLooping",
                 f"Container {name}: it last ended with {last.words}: {last.message}",
             )
+    if pods.is_bound(pod) and _unready_for_s(pod, now) >= _HANGS_AFTER_S:
+        name = pod["metadata"]["name"]
+        return (
+            _HANGS,
+            f"Pod {name} has a node and is not ready after {_HANGS_AFTER_S:.0f} s; its events may say why.",
+        )
     return None
 
 
 def conditions(
     stock: Inventory,
     replicas: int,
+    now: datetime,
     problem: tuple[str, str] | None,
     unreachable: tuple[str, str] | None = None,
 ) -> tuple[str, tuple[Condition, ...]]:
@@ -122,7 +129,7 @@ def conditions(
     if ready >= replicas:
         return "Ready", _of("Ready", "PodsReady", f"{ready} warm pods are ready.")
     if problem is None and stock.failing:
-        problem = trouble(min(stock.failing, key=pods.created_at))
+        problem = trouble(min(stock.failing, key=pods.created_at), now)
     if problem is not None and not stock.starting:
         reason, words = problem
         return "Stalled", _of("Stalled", reason, f"{ready} of {replicas} warm pods are ready. {words}")
@@ -133,7 +140,17 @@ def conditions(
 def _left_s(pod: Object, now: datetime) -> float:
     if not pods.is_bound(pod):
         return _REPLACE_AFTER_S  # it only waits for room: another one would wait no less
+    found = trouble(pod, now)
+    if found is not None and found[0] == _HANGS:
+        return _HANGS_AFTER_S + _REPLACE_AFTER_S - _unready_for_s(pod, now)
     return _REPLACE_AFTER_S - (now - pods.created_at(pod)).total_seconds()
+
+
+def _unready_for_s(pod: Object, now: datetime) -> float:
+    turned = pods.latest(
+        pods.created_at(pod), pods.changed_at(pod, "PodScheduled"), pods.changed_at(pod, "Ready")
+    )
+    return (now - turned).total_seconds()
 
 
 def _of(true: str, reason: str, message: str) -> tuple[Condition, ...]:
@@ -152,7 +169,8 @@ def _of(true: str, reason: str, message: str) -> tuple[Condition, ...]:
     )
 
 
-def _is_free(pod: Object, template_hash: str) -> bool:
+def is_free(pod: Object, template_hash: str) -> bool:
+    """Whether a session can take the pod."""
     return (
         pods.is_ready(pod)
         and not pods.is_over(pod)
@@ -171,5 +189,6 @@ def _is_current(pod: Object, template_hash: str) -> bool:
     return found == template_hash
 
 
-def _ready_since(pod: Object) -> tuple[datetime, str]:
+def ready_since(pod: Object) -> tuple[datetime, str]:
+    """The order in which pods are taken: the one that has been ready longest first."""
     return pods.changed_at(pod, "Ready") or pods.created_at(pod), pod["metadata"]["name"]
