@@ -71,6 +71,13 @@ class StandInOrchestrator:
             attempts=1,
         )
 
+    def lose(self, task_id: str, job: int) -> None:
+        """Slurm lost that job: the orchestrator will submit another one, which waits."""
+        fault = {"code": "SlurmNodeFailed", "message": "Slurm lost the job on n1 (NODE_FAIL)"}
+        place = f"slurm job {job}"
+        began = {"number": 1, "token": 1, "place": place, "started_at": "2026-01-01T00:00:00.123Z"}
+        self.change(task_id, state="Queued", place="", error=fault, history=[{**began, "error": fault}])
+
     def print(self, task_id: str, *lines: Object | str) -> None:
         told = [each if isinstance(each, str) else json.dumps(each) + "\n" for each in lines]
         self.logs[task_id] = self.logs.get(task_id, b"") + "".join(told).encode()

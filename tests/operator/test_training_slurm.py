@@ -79,10 +79,20 @@ def test_node_lost(kube: Kube, slurm: StandInOrchestrator, trained: OperatorProc
     slurm.run(first, 7)
     slurm.print(first, progress(10, 0.1), checkpoint(10))
     until_checkpoint(kube, "rank", 10)
-    slurm.end(first, "Failed", "NODE_FAIL", exit_code=None, signal=9)
+    slurm.lose(first, 7)
+    slurm.until_state(first, "Cancelled")
     told = slurm.specs[slurm.until_task(2)]["env"]
     assert (told["DSPY_TRAINING_ATTEMPT"], told["DSPY_TRAINING_RESUME_FROM"]) == ("2", "s3://bucket/10")
     until_status(kube, "rank", attempts=2, failures=0)
+
+
+def test_node_lost_before_the_job_was_seen_to_run(
+    kube: Kube, slurm: StandInOrchestrator, trained: OperatorProcess
+) -> None:
+    kube.training("rank", **JOB)
+    slurm.lose(slurm.until_task(1), 7)
+    job = kube.until_condition("trainingjobs", "rank", "Failed", "NoCheckpoint")
+    assert "Slurm job 7 ended" in condition(job, "Failed")["message"]
 
 
 def test_another_job_in_its_place(kube: Kube, slurm: StandInOrchestrator, trained: OperatorProcess) -> None:

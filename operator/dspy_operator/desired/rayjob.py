@@ -17,7 +17,7 @@ from dspy_operator.store import Object
 API_VERSION = "ray.io/v1"
 DEFAULT_RAY_VERSION = "2.60.0"
 # KubeRay deletes the cluster so long after the job's end: until then the last lines of its log can be read.
-_LINGER_S = 60
+LINGER_S = 60
 # KubeRay's own deadline is a backup for when this operator is away.
 _DEADLINE_SLACK_S = 120
 _DEFAULT_RESOURCES = {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "2Gi"}}
@@ -34,7 +34,7 @@ def rayjob(
         "submissionMode": mode,
         "entrypoint": shlex.join(training.command(job)),
         "shutdownAfterJobFinishes": True,
-        "ttlSecondsAfterFinished": _LINGER_S,
+        "ttlSecondsAfterFinished": LINGER_S,
         "backoffLimit": 0,
         "rayClusterSpec": _cluster(job, settings, attempt, checkpoint),
     }

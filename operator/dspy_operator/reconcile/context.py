@@ -64,13 +64,14 @@ class AgentClient(Protocol):
 @dataclass
 class Pace:
     """What a process remembers of a task with many runs: what it need not do again, and when it did what it may not do
-    often. Times are those of `Context.now`.
+    often; of a training job, since when its log could not be read. Times are those of `Context.now`.
     """
 
     pods_listed: bool = False
     references_checked: bool = False
     looked_at: datetime | None = None
     written_at: datetime | None = None
+    unheard_since: datetime | None = None
 
 
 @dataclass

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from dspy_operator import errors, names
+from dspy_operator.desired.rayjob import LINGER_S
 from dspy_operator.errors import StalledError
 from dspy_operator.names import Key
 from dspy_operator.reconcile import training_rayjob, training_slurm
-from dspy_operator.reconcile.context import Context, earliest, expire, write_status
+from dspy_operator.reconcile.context import Context, Pace, earliest, expire, write_status
 from dspy_operator.reconcile.training_end import after_failure, ended, final, may_resume
 from dspy_operator.status import training_log
 from dspy_operator.status.conditions import Condition, is_true, merge, parse_time, timestamp
@@ -70,14 +71,17 @@ async def _advance(ctx: Context, job: Object) -> float | None:
     if not status.get("attempts"):
         return await _start(ctx, job) if not job["spec"].get("suspend") else await _rest(ctx, job)
     if status.get("jobState") in ("Failed", "Suspended"):
-        return await _next(ctx, await _remember(ctx, job, backend, run), backend)
-    return await _follow(ctx, job, run or _lost(job), await _listen(ctx, job, backend))
+        return await _next(ctx, job, backend, run)
+    if run is None:
+        return await _conclude(ctx, job, _lost(job))
+    if run.is_over:
+        job, again_s = await _hear_out(ctx, job, backend, run)
+        return await _conclude(ctx, job, run) if again_s is None else again_s
+    return await _follow(ctx, job, run, await _listen(ctx, job, backend) or {})
 
 
 async def _follow(ctx: Context, job: Object, run: Run, told: Object) -> float | None:
-    """A run that the status tells of. `told`: what its log has."""
-    if run.is_over:
-        return await _conclude(ctx, job, run, told)
+    """A run that goes on. `told`: what its log has."""
     if job["spec"].get("suspend"):
         return await _suspend(ctx, job, run, told)
     left_s = _left_s(ctx, job, run)
@@ -98,11 +102,14 @@ async def _start(ctx: Context, job: Object) -> float | None:
     return await _report(ctx, job, run, {})
 
 
-async def _next(ctx: Context, job: Object, backend: Backend) -> float | None:
+async def _next(ctx: Context, job: Object, backend: Backend, run: Run | None) -> float | None:
     """After an attempt that ended or was suspended: waits until nothing of it is left, then begins the next one."""
+    job, _ = await _remember(ctx, job, backend, run)
     if not await backend.stop(ctx, job):
         return _STOP_POLL_S
-    job = await _remember(ctx, job, backend, await backend.look(ctx, job))
+    job, again_s = await _remember(ctx, job, backend, await backend.look(ctx, job))
+    if again_s is not None:
+        return again_s
     if job["spec"].get("suspend"):
         return await _rest(ctx, job)
     refused = after_failure(job)
@@ -112,29 +119,54 @@ async def _next(ctx: Context, job: Object, backend: Backend) -> float | None:
     return wait_s if wait_s > 0 else await _start(ctx, job)
 
 
-async def _remember(ctx: Context, job: Object, backend: Backend, run: Run | None) -> Object:
+async def _remember(
+    ctx: Context, job: Object, backend: Backend, run: Run | None
+) -> tuple[Object, float | None]:
     """The job with what its run did after it was given up: that it began after all, a last checkpoint."""
     if run is None or run.attempt != job["status"].get("attempts"):
-        return job
-    told = await _listen(ctx, job, backend)
+        return job, None
     if run.started_at is not None:
-        told["startTime"] = timestamp(run.started_at)
-    if told.items() <= job["status"].items():
+        job = await _note(ctx, job, {"startTime": timestamp(run.started_at)})
+    return await _hear_out(ctx, job, backend, run)
+
+
+async def _hear_out(ctx: Context, job: Object, backend: Backend, run: Run) -> tuple[Object, float | None]:
+    """The job with one more piece of its log, and when to read on; None once that was all, or nothing more will come.
+
+    A log that cannot be read is waited for, but not for ever: with it goes the checkpoint that the next run needs.
+    """
+    pace = ctx.paces.setdefault(job["metadata"]["uid"], Pace())
+    told = await _listen(ctx, job, backend)
+    if run.reason == "RestartedByBackend":  # it prints on, and is to be ended first
+        return await _note(ctx, job, told or {}), None
+    if told is not None:
+        pace.unheard_since = None
+        moved = told.get("logPosition") != job["status"].get("logPosition")
+        return await _note(ctx, job, told), 0.0 if moved else None
+    pace.unheard_since = pace.unheard_since or ctx.now()
+    waited_s = (ctx.now() - pace.unheard_since).total_seconds()
+    return job, _STOP_POLL_S if waited_s < LINGER_S else None
+
+
+async def _note(ctx: Context, job: Object, fields: Object) -> Object:
+    """Written at once, and not when a small change is due: the run that tells of it will soon be gone."""
+    if fields.items() <= job["status"].items():
         return job
-    # Written at once, and not when a small change is due: the run that tells of it will soon be gone.
-    stored = await ctx.cluster.apply_status(names.TRAINING_JOBS, job, {**job["status"], **told})
+    stored = await ctx.cluster.apply_status(names.TRAINING_JOBS, job, {**job["status"], **fields})
     ctx.store.put(names.TRAINING_JOBS, stored)
     return (
         ctx.store.get(Key(names.TRAINING_JOBS, job["metadata"]["namespace"], job["metadata"]["name"])) or job
     )
 
 
-async def _listen(ctx: Context, job: Object, backend: Backend) -> Object:
-    """`progress` and `checkpoint` as the log has them now; as they were where it cannot be read."""
+async def _listen(ctx: Context, job: Object, backend: Backend) -> Object | None:
+    """`progress` and `checkpoint` as the log has them now; None where it cannot be read for now."""
     try:
         text, position = await backend.log(ctx, job)
+    except errors.ServiceRefusedError:
+        return {}  # there is none
     except errors.ServiceError:
-        return {}  # that the backend is away shows where it is asked for the run, which is what matters
+        return None  # that the backend is away shows where it is asked for the run, which is what matters
     told = training_log.advance(job["status"], text)
     return {**told, "logPosition": position} if position else told
 
@@ -149,8 +181,8 @@ async def _report(ctx: Context, job: Object, run: Run, told: Object) -> float | 
     return earliest(ctx.settings.training_poll_seconds, again_s)
 
 
-async def _conclude(ctx: Context, job: Object, run: Run, told: Object) -> float | None:
-    fields = {**told, **run.fields, **ended(ctx, job, run)}
+async def _conclude(ctx: Context, job: Object, run: Run) -> float | None:
+    fields = {**run.fields, **ended(ctx, job, run)}
     if run.state == "Succeeded":
         words = (run.reason, run.message)
         return await _end(ctx, job, "Complete", words, {**fields, "jobState": "Succeeded"})

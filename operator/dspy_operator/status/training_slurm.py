@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 
-from dspy_operator.status.conditions import parse_time
+from dspy_operator.status.conditions import parse_time, timestamp
 from dspy_operator.status.training import Run, State, again
 from dspy_operator.status.training_rayjob import plain
 from dspy_operator.store import Object
@@ -21,8 +22,8 @@ _STATES: dict[str, State] = {
     "Cancelled": "Failed",
     "Dead": "Failed",
 }
-# What Slurm says of a job that its cluster ended, not the trainer.
-_CLUSTERS_FAULT = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED"})
+# Why the orchestrator gives up following a job that may still run: it takes that up again.
+_MAY_STILL_RUN = frozenset({"SlurmUnreachable", "SlurmAuth"})
 
 
 def judge(job: Object, task: Object) -> Run:
@@ -50,12 +51,38 @@ def judge(job: Object, task: Object) -> Run:
         # An orchestrator that takes a running job up begins an attempt of its own: the job's first start stands.
         started_at=_time(status.get("startTime")) or began,
         ended_at=_time(task.get("finished_at")),
-        infrastructure=state == "Failed" and _is_infrastructure(task, slurm),
+        infrastructure=task["state"] == "Dead",
     )
+    if run.is_over:
+        return run
+    lost = _lost(task)
+    if lost is not None:
+        return _after(run, lost)
     known = status.get("slurmJobId")
-    if not run.is_over and known is not None and job_id is not None and job_id != known:
+    if known is not None and job_id is not None and job_id != known:
         return again(run, f"Slurm lost job {known} and job {job_id} was submitted in its place")
     return run
+
+
+def _lost(task: Object) -> Object | None:
+    """The first attempt of the orchestrator's whose job began and was lost: it submits another one by itself."""
+    for each in task.get("history") or ():
+        code = (each.get("error") or {}).get("code", "SlurmUnreachable")
+        if _PLACE.fullmatch(each.get("place") or "") and code not in _MAY_STILL_RUN:
+            return dict(each)
+    return None
+
+
+def _after(run: Run, lost: Object) -> Run:
+    """The run, where another job is to be submitted in place of its own: that one would begin from the start."""
+    reason = plain(str(lost["error"].get("message") or lost["error"].get("code")))
+    began = _time(lost.get("started_at"))
+    known: Object = {} if began is None else {"startTime": timestamp(began)}
+    found = _PLACE.fullmatch(lost["place"])
+    if found is not None:
+        known["slurmJobId"] = int(found[1])
+    given_up = again(run, f"{lost['place'].capitalize()} ended ({reason}) and is submitted once more")
+    return replace(given_up, fields={**run.fields, **known})
 
 
 def _job_id(task: Object, slurm: Object) -> int | None:
@@ -84,10 +111,6 @@ def _ended(result: Object, slurm: Object) -> str:
         how = f"The trainer was ended by signal {result['signal']}"
     in_slurm = f" (Slurm says {slurm['state']})" if slurm.get("state") else ""
     return f"{how}{in_slurm}. {result.get('stderr') or ''}".strip()
-
-
-def _is_infrastructure(task: Object, slurm: Object) -> bool:
-    return task["state"] == "Dead" or slurm.get("state") in _CLUSTERS_FAULT
 
 
 def _time(text: str | None) -> datetime | None:
