@@ -44,17 +44,24 @@ class TasksInMemory:
         self.tasks: list[Object] = []
         self.specs: list[Object] = []
         self.logs: list[str] = []
-        self.deaf, self.lines = 0, 1
+        self.deaf, self.lines, self.unanswered = 0, 1, 0
 
     async def submit(self, task: Object) -> str:
         for index, known in enumerate(self.specs):
             if known["idempotency_key"] == task["idempotency_key"]:
-                return str(index)
+                assert known == task, "the same attempt is another task"
+                return self.answer(index)
         assert all(each["state"] in OVER for each in self.tasks), "two runs at once"
         self.specs.append(task)
         self.tasks.append({"id": str(len(self.tasks)), "state": "Queued"})
         self.logs.append("")
-        return str(len(self.tasks) - 1)
+        return self.answer(len(self.tasks) - 1)
+
+    def answer(self, index: int) -> str:
+        if self.unanswered:
+            self.unanswered -= 1
+            raise errors.ServiceUnavailableError("no answer in time")
+        return str(index)
 
     async def get(self, task_id: str) -> Object | None:
         return dict(self.tasks[int(task_id)])
@@ -124,6 +131,10 @@ class World:
             self.job()["spec"]["suspend"] = event == "suspend"
         elif event == "restart":
             self.restart(self.job())
+        elif event == "edit":
+            self.job()["spec"]["budget"] = {"steps": len(self.cluster.statuses) + 1}
+        elif event == "unanswered":
+            self.queue.unanswered = 2
         elif event == "deaf":
             self.queue.deaf = 3
         elif event == "pass":
@@ -166,6 +177,8 @@ EVENTS = (
     "begin again",
     "checkpoint",
     "deaf",
+    "edit",
+    "unanswered",
     "succeed",
     "fail",
     "lose",
@@ -178,14 +191,14 @@ EVENTS = (
 
 
 @settings(max_examples=150, deadline=None)
+@example(["unanswered", "pass", "edit", "restart", "suspend", "settle", "resume", "settle"])
 @example(["begin", "checkpoint", "checkpoint", "checkpoint", "deaf", "succeed"])
 @example(["begin", "checkpoint", "checkpoint", "settle", "begin again", "checkpoint", "pass"])
 @given(st.lists(st.sampled_from(EVENTS), max_size=30))
 def test_no_run_begins_anew_in_silence(events: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
-        world.passes(1, 1)
-        for event in events:
+        for event in ("pass", *events) if events[:1] != ["unanswered"] else events:
             world.happen(event)
         world.happen("resume")
         world.passes(40, 6)
@@ -208,6 +221,34 @@ def test_no_run_begins_anew_in_silence(events: list[str]) -> None:
         told = find(job, "Failed")
         assert told is not None
         assert told["message"]
+
+
+def test_a_job_whose_submission_was_not_answered_is_cancelled_with_its_object(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.happen("unanswered")
+    world.passes(1, 1)
+    assert is_true(world.job(), "Stalled")
+    world.job()["metadata"]["deletionTimestamp"] = world.time.isoformat()
+    world.happen("edit")
+    world.passes(3, 2)
+    assert world.queue.tasks[0]["state"] == "Cancelled"
+
+
+def test_a_deadline_counts_from_the_jobs_first_start(tmp_path: Path) -> None:
+    """An orchestrator that restarts takes the job up as an attempt of its own, with a start of its own."""
+    world = World(tmp_path)
+    world.job()["spec"]["activeDeadlineSeconds"] = 60
+    world.passes(1, 1)
+    assert world.queue.specs[0]["timeout_ms"] > 60_000, "the operator ends it, for the right reason"
+    world.happen("begin")
+    for _ in range(7):
+        world.passes(1, 10)
+        world.queue.tasks[0]["started_at"] = world.time.isoformat()
+    world.passes(2, 1)
+    told = find(world.job(), "Failed")
+    assert told is not None
+    assert told["reason"] == "DeadlineExceeded"
+    assert world.queue.tasks[0]["state"] == "Cancelled"
 
 
 def test_a_chatty_trainer_costs_a_write_each_five_seconds(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ API_VERSION = "ray.io/v1"
 DEFAULT_RAY_VERSION = "2.60.0"
 # KubeRay deletes the cluster so long after the job's end: until then the last lines of its log can be read.
 LINGER_S = 60
-# KubeRay's own deadline is a backup for when this operator is away.
-_DEADLINE_SLACK_S = 120
+# A backend's own deadline is a backup for when this operator is away.
+DEADLINE_SLACK_S = 120
 _DEFAULT_RESOURCES = {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "2Gi"}}
 _SUBMITTER_RESOURCES = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}}
 
@@ -39,7 +39,7 @@ def rayjob(
         "rayClusterSpec": _cluster(job, settings, attempt, checkpoint),
     }
     if left_s is not None:
-        spec["activeDeadlineSeconds"] = left_s + _DEADLINE_SLACK_S
+        spec["activeDeadlineSeconds"] = left_s + DEADLINE_SLACK_S
     if mode == "K8sJobMode":
         spec["submitterPodTemplate"] = {"spec": _submitter(job, settings)}
     return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": _metadata(job, attempt), "spec": spec}

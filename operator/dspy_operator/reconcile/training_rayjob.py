@@ -18,6 +18,11 @@ _NOT_INSTALLED = (
 )
 
 
+async def prepare(_ctx: Context, _job: Object, _attempt: int) -> bool:
+    """A RayJob is found by its name."""
+    return False
+
+
 async def start(
     ctx: Context, job: Object, attempt: int, checkpoint: Object | None, left_s: int | None
 ) -> Run:

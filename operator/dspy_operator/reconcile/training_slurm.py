@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dspy_operator import errors, names
+from dspy_operator.desired.rayjob import DEADLINE_SLACK_S
 from dspy_operator.desired.slurm_task import slurm_task
 from dspy_operator.errors import StalledError
 from dspy_operator.reconcile.context import Context, TaskQueue, tell
+from dspy_operator.reconcile.training_end import may_resume
 from dspy_operator.status import training_slurm
 from dspy_operator.status.conditions import parse_time
 from dspy_operator.status.training import Run
@@ -13,20 +15,25 @@ from dspy_operator.store import Object
 
 _RETRY_S = 15.0
 _CANCEL_RETRY_S = 2.0
+# A token that is no longer good, or another task under the same key: an earlier submission may still stand.
+_SAYS_NOTHING_OF_THE_TASK = frozenset({401, 403, 409})
 _OVER = frozenset({"Succeeded", "Failed", "Cancelled", "Dead"})
 
 
-async def start(
-    ctx: Context, job: Object, attempt: int, checkpoint: Object | None, left_s: int | None
-) -> Run:
-    """Submits the task. Sent again for the same attempt, it is the same task."""
-    task = slurm_task(job, attempt, checkpoint)
-    if left_s is not None:
-        task["timeout_ms"] = min(task["timeout_ms"], max(1, left_s) * 1000)
-    queue = _queue(ctx)
+async def prepare(ctx: Context, job: Object, attempt: int) -> bool:
+    """Refuses what no task can do. The id of a task is known only once its submission was answered."""
+    slurm_task(job, attempt, None)
+    _queue(ctx)
     await _hold(ctx, job)
+    return True
+
+
+async def start(
+    ctx: Context, job: Object, attempt: int, _checkpoint: Object | None, _left_s: int | None
+) -> Run:
+    """Submits the task as it was announced. Sent again for the same attempt, it is the same task."""
     try:
-        task_id = await queue.submit(task)
+        task_id = await _queue(ctx).submit(_announced(job))
     except errors.ServiceRefusedError as error:
         refused = f"The orchestrator refused the job: {error}"
         raise StalledError("JobRefused", refused, _RETRY_S) from error
@@ -43,7 +50,7 @@ async def look(ctx: Context, job: Object) -> Run | None:
 
 async def stop(ctx: Context, job: Object) -> bool:
     """Cancels the task. True once it has ended, and its job with it."""
-    task_id = _task_id(job)
+    task_id = _task_id(job) or await _ask_again(ctx, job)
     task = None if task_id is None else await _queue(ctx).cancel(task_id)
     return task is None or task["state"] in _OVER
 
@@ -81,6 +88,32 @@ async def _hold(ctx: Context, job: Object) -> None:
         held = [*kept, names.FINALIZER_SLURM]
         stored = await ctx.cluster.set_finalizers(names.TRAINING_JOBS, job, held)
         ctx.store.put(names.TRAINING_JOBS, stored)
+
+
+async def _ask_again(ctx: Context, job: Object) -> str | None:
+    """The id of a task that may have been submitted without an answer; None where none was ever accepted."""
+    if job["status"].get("jobState") != "Submitting":
+        return None
+    try:
+        return await _queue(ctx).submit(_announced(job))
+    except errors.ServiceRefusedError as error:
+        if error.status in _SAYS_NOTHING_OF_THE_TASK:
+            raise
+        return None
+
+
+def _announced(job: Object) -> Object:
+    """The task of the attempt in the status, the same whatever was edited since it was announced."""
+    status, spec = job["status"], {name: value for name, value in job["spec"].items() if name != "budget"}
+    submission = status["submission"]
+    if "budget" in submission:
+        spec["budget"] = submission["budget"]
+    checkpoint = status.get("checkpoint") if may_resume(job) else None
+    task = slurm_task({**job, "spec": spec}, status["attempts"], checkpoint)
+    if "leftSeconds" in submission:
+        deadline_ms = (submission["leftSeconds"] + DEADLINE_SLACK_S) * 1000
+        task["timeout_ms"] = min(task["timeout_ms"], deadline_ms)
+    return task
 
 
 def _queue(ctx: Context) -> TaskQueue:

@@ -24,15 +24,29 @@ from dspy_operator.store import Object
 _STOP_POLL_S = 1.0
 _UNREACHABLE_S = 10.0
 _RETRY_CAP_S = 360.0
+_LATE = ("DeadlineExceeded", "The job was active longer than spec.activeDeadlineSeconds.")
 # Fields that one pass leaves as another wrote them. Those of the newest run go when the next one begins.
-_KEPT = ("attempts", "failures", "activeSeconds", "jobState", "backendRef")
+_KEPT = ("attempts", "failures", "activeSeconds", "jobState")
 _OF_THE_LOG = ("progress", "checkpoint")
-_OF_THE_RUN = ("dashboardURL", "slurmJobId", "slurmState", "startTime", "completionTime", "logPosition")
+_OF_THE_RUN = (
+    "backendRef",
+    "submission",
+    "dashboardURL",
+    "slurmJobId",
+    "slurmState",
+    "startTime",
+    "completionTime",
+    "logPosition",
+)
 
 
 class Backend(Protocol):
-    """What a backend does for a TrainingJob. StalledError and ServiceError say what is in the way."""
+    """What a backend does for a TrainingJob. StalledError and ServiceError say what is in the way.
 
+    `prepare`: whether an attempt has to be written down before it is begun, since it cannot be found by its name.
+    """
+
+    async def prepare(self, ctx: Context, job: Object, attempt: int, /) -> bool: ...
     async def start(
         self, ctx: Context, job: Object, attempt: int, checkpoint: Object | None, left_s: int | None, /
     ) -> Run: ...
@@ -70,36 +84,56 @@ async def _advance(ctx: Context, job: Object) -> float | None:
         return await _report(ctx, job, run, {})  # it was begun, and nobody came to write that down
     if not status.get("attempts"):
         return await _start(ctx, job) if not job["spec"].get("suspend") else await _rest(ctx, job)
+    if status["jobState"] == "Submitting":
+        return await _begin(ctx, job, backend, status["attempts"])
     if status.get("jobState") in ("Failed", "Suspended"):
         return await _next(ctx, job, backend, run)
-    if run is None:
-        return await _conclude(ctx, job, _lost(job))
+    return await (_follow(ctx, job, backend, run) if run is not None else _conclude(ctx, job, _lost(job)))
+
+
+async def _follow(ctx: Context, job: Object, backend: Backend, run: Run) -> float | None:
+    """A run that the status tells of."""
     if run.is_over:
         job, again_s = await _hear_out(ctx, job, backend, run)
         return await _conclude(ctx, job, run) if again_s is None else again_s
-    return await _follow(ctx, job, run, await _listen(ctx, job, backend) or {})
-
-
-async def _follow(ctx: Context, job: Object, run: Run, told: Object) -> float | None:
-    """A run that goes on. `told`: what its log has."""
+    told = {} if run.state == "Queued" else await _listen(ctx, job, backend) or {}
     if job["spec"].get("suspend"):
         return await _suspend(ctx, job, run, told)
     left_s = _left_s(ctx, job, run)
     if left_s is not None and left_s <= 0:
-        late = "The job was active longer than spec.activeDeadlineSeconds."
         fields = {**told, **ended(ctx, job, run), "jobState": "Failed"}
-        return await _end(ctx, job, "Failed", ("DeadlineExceeded", late), fields)
+        return await _end(ctx, job, "Failed", _LATE, fields)
     return earliest(await _report(ctx, job, run, told), left_s)
 
 
 async def _start(ctx: Context, job: Object) -> float | None:
     """The next attempt, after the newest checkpoint; the first one, or one that may begin anew, without."""
     attempt = job["status"].get("attempts", 0) + 1
+    backend = _BACKENDS[job["spec"]["backend"]]
+    if _is_late(ctx, job):
+        return await _end(ctx, job, "Failed", _LATE, {"jobState": "Failed"})
+    if await backend.prepare(ctx, job, attempt):
+        job = await _announce(ctx, _stored(ctx, job), attempt)
+    return await _begin(ctx, job, backend, attempt)
+
+
+async def _announce(ctx: Context, job: Object, attempt: int) -> Object:
+    """Writes down that the attempt is being begun, with what may be edited meanwhile: asked again, it is the same."""
+    left_s, spec = _left_s(ctx, job, None), job["spec"]
+    submission: Object = {} if left_s is None else {"leftSeconds": int(left_s)}
+    if "budget" in spec:
+        submission["budget"] = spec["budget"]
+    fields = {"attempts": attempt, "jobState": "Submitting", "submission": submission}
+    shown = conditions("Reconciling", "Submitting", "The job is being submitted.", submitted=False)
+    await _write(ctx, job, "Pending", shown, fields, fresh=True)
+    return _stored(ctx, job)
+
+
+async def _begin(ctx: Context, job: Object, backend: Backend, attempt: int) -> float | None:
     checkpoint = job["status"].get("checkpoint") if may_resume(job) else None
     left_s = _left_s(ctx, job, None)
-    backend = _BACKENDS[job["spec"]["backend"]]
     run = await backend.start(ctx, job, attempt, checkpoint, None if left_s is None else int(left_s))
-    return await _report(ctx, job, run, {})
+    return await _report(ctx, _stored(ctx, job), run, {})
 
 
 async def _next(ctx: Context, job: Object, backend: Backend, run: Run | None) -> float | None:
@@ -154,9 +188,7 @@ async def _note(ctx: Context, job: Object, fields: Object) -> Object:
         return job
     stored = await ctx.cluster.apply_status(names.TRAINING_JOBS, job, {**job["status"], **fields})
     ctx.store.put(names.TRAINING_JOBS, stored)
-    return (
-        ctx.store.get(Key(names.TRAINING_JOBS, job["metadata"]["namespace"], job["metadata"]["name"])) or job
-    )
+    return _stored(ctx, job)
 
 
 async def _listen(ctx: Context, job: Object, backend: Backend) -> Object | None:
@@ -187,7 +219,8 @@ async def _conclude(ctx: Context, job: Object, run: Run) -> float | None:
         words = (run.reason, run.message)
         return await _end(ctx, job, "Complete", words, {**fields, "jobState": "Succeeded"})
     fields["failures"] = job["status"].get("failures", 0) + (0 if run.infrastructure else 1)
-    refused = final({**job, "status": {**job["status"], **fields}}, run)
+    after = {**job, "status": {**job["status"], **fields}}
+    refused = _LATE if _is_late(ctx, after) else final(after, run)
     if refused is not None:
         return await _end(ctx, job, "Failed", refused, {**fields, "jobState": "Failed"})
     said = f"Attempt {run.attempt} failed: {run.reason}: {run.message}"
@@ -214,8 +247,7 @@ async def _end(ctx: Context, job: Object, kind: str, words: tuple[str, str], fie
     shown = conditions(kind, *words, submitted=True)
     since = {"completionTime": timestamp(ctx.now())} if "completionTime" not in job["status"] else {}
     await _write(ctx, job, kind, shown, {**since, **fields})
-    stored = ctx.store.get(Key(names.TRAINING_JOBS, job["metadata"]["namespace"], job["metadata"]["name"]))
-    return await _clean_up(ctx, stored) if stored is not None else None
+    return await _clean_up(ctx, _stored(ctx, job))
 
 
 async def _clean_up(ctx: Context, job: Object) -> float | None:
@@ -233,6 +265,7 @@ async def _clean_up(ctx: Context, job: Object) -> float | None:
 
 
 async def _stalled(ctx: Context, job: Object, reason: str, message: str) -> float | None:
+    job = _stored(ctx, job)  # what the pass wrote before it came to this stands
     submitted = is_true(job, "Submitted")
     return await _write(ctx, job, "Stalled", conditions("Stalled", reason, message, submitted=submitted), {})
 
@@ -260,7 +293,15 @@ async def _write(  # noqa: PLR0913 - the parts of a status
         **before,
         **fields,
     }
+    if status.get("jobState") != "Submitting":
+        status.pop("submission", None)
     return await write_status(ctx, names.TRAINING_JOBS, job, status)
+
+
+def _stored(ctx: Context, job: Object) -> Object:
+    """The job as it was written last."""
+    metadata = job["metadata"]
+    return ctx.store.get(Key(names.TRAINING_JOBS, metadata["namespace"], metadata["name"])) or job
 
 
 def _lost(job: Object) -> Run:
@@ -278,6 +319,12 @@ def _left_s(ctx: Context, job: Object, run: Run | None) -> float | None:
     if run is not None and run.active_since is not None:
         left -= (ctx.now() - run.active_since).total_seconds()
     return left
+
+
+def _is_late(ctx: Context, job: Object) -> bool:
+    """Whether the runs so far took all of spec.activeDeadlineSeconds."""
+    left_s = _left_s(ctx, job, None)
+    return left_s is not None and left_s <= 0
 
 
 def _retry_in_s(ctx: Context, job: Object) -> float:

@@ -40,7 +40,8 @@ def judge(job: Object, task: Object) -> Run:
         fields["slurmJobId"] = job_id
     if slurm.get("state"):
         fields["slurmState"] = str(slurm["state"])[:64]
-    began = _time(task.get("started_at")) if job_id is not None else None
+    # An orchestrator that takes a running job up begins an attempt of its own: the job's first start stands.
+    began = _time(status.get("startTime") or task.get("started_at")) if job_id is not None else None
     run = Run(
         attempt=status["attempts"],
         state=state,
@@ -48,8 +49,7 @@ def judge(job: Object, task: Object) -> Run:
         message=message,
         fields=fields,
         active_since=began,
-        # An orchestrator that takes a running job up begins an attempt of its own: the job's first start stands.
-        started_at=_time(status.get("startTime")) or began,
+        started_at=began,
         ended_at=_time(task.get("finished_at")),
         infrastructure=task["state"] == "Dead",
     )
