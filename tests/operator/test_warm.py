@@ -107,15 +107,26 @@ async def test_agents_that_cannot_be_reached_cost_two_pods(world: World) -> None
     assert (stalled["status"], stalled["reason"]) == ("True", "AgentUnreachable")
 
 
-async def test_one_session_tries_whether_agents_can_be_reached_again(world: World) -> None:
-    await fill(world, 6)
-    world.agents.answers = [UNREACHABLE] * 3
+async def test_one_session_tries_whether_agents_can_be_reached_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(world, 8)
+    world.agents.answers = [UNREACHABLE] * 4
+    patch_pod = world.cluster.patch_pod
+
+    async def patch_slowly(seen: Object, change: Object) -> Object:
+        await asyncio.sleep(0)
+        return await patch_pod(seen, change)
+
+    monkeypatch.setattr(world.cluster, "patch_pod", patch_slowly)
     keys = [put_session(world, f"fix-{number}", pooling="Require") for number in range(4)]
     for wait_s in (2, 4):
         assert await agentsession.reconcile(world.ctx, keys[0]) == wait_s
         world.time += timedelta(seconds=wait_s)
     assert len(world.cluster.deleted) == 3
-    world.agents.answers = ["Preparing"]
+    await asyncio.gather(*(agentsession.reconcile(world.ctx, key) for key in keys))
+    assert len(world.cluster.deleted) == 4
+    world.time += timedelta(seconds=8)
     await asyncio.gather(*(agentsession.reconcile(world.ctx, key) for key in keys))
     await agentpool.reconcile(world.ctx, POOL)
     stalled = find({"status": world.status(POOL)}, "Stalled")
@@ -377,3 +388,20 @@ async def test_a_missing_config_map_stalls_a_warm_session(world: World) -> None:
     assert stalled is not None
     assert (stalled["status"], stalled["reason"]) == ("True", "ConfigMapNotFound")
     assert world.cluster.deleted == []
+
+
+async def test_a_warm_pod_forgives_no_loss_before_the_session_used_it(world: World) -> None:
+    """It was ready for hours, but not for this session."""
+    (first, _) = await fill(world, 2)
+    world.time += timedelta(hours=3)
+    key = put_session(world)
+    await agentsession.reconcile(world.ctx, key)
+    world.watch_pod(first, phase="Failed")
+    await agentsession.reconcile(world.ctx, key)
+    world.ctx.store.remove("pods", world.ctx.store.pods_of("of-fix")[0])
+    assert await agentsession.reconcile(world.ctx, key) is None
+    assert await agentsession.reconcile(world.ctx, key) == 600
+    assert "forgivenPods" not in world.status(key)
+    world.time += timedelta(seconds=600)
+    await agentsession.reconcile(world.ctx, key)
+    assert world.status(key)["forgivenPods"] == 1

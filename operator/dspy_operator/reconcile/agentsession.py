@@ -191,7 +191,7 @@ def _pod_of(ctx: Context, session: Object) -> Object | None:
 
     def may_have_it(pod: Object) -> bool:
         told = claimed_from(pod) is None or pods.attempt_of(pod) <= attempts
-        return (told or not pods.is_deleting(pod)) and not ctx.claims.is_given_up(pod["metadata"]["uid"])
+        return (told and not ctx.claims.is_given_up(pod["metadata"]["uid"])) or not pods.is_deleting(pod)
 
     found = [pod for pod in ctx.store.pods_of(session["metadata"]["uid"]) if may_have_it(pod)]
     return min(

@@ -95,11 +95,8 @@ def _llm_key(spec: Object, stored: _Stored) -> str | None:
     reference = spec.get("policy", {}).get("llm", {}).get("apiKeySecretRef")
     if reference is None:
         return None
-    value = _required(stored, "Secret", reference["name"]).get(reference["key"])
-    if value is None:
-        raise NotBindableError(f"Secret {reference['name']} has no key {reference['key']} any more.")
     try:
-        return base64.b64decode(value).decode()
+        return base64.b64decode(stored["Secret", reference["name"]][reference["key"]]).decode()
     except UnicodeDecodeError:
         raise NotBindableError(f"The key in Secret {reference['name']} is not text.") from None
 
@@ -108,7 +105,7 @@ def _workspace_source(spec: Object, stored: _Stored) -> dict[str, str] | None:
     reference = spec.get("workspace", {}).get("configMapRef")
     if reference is None:
         return None
-    found = _required(stored, "ConfigMap", reference["name"])
+    found = stored["ConfigMap", reference["name"]]
     texts = {
         key: base64.b64encode(value.encode()).decode() for key, value in (found.get("data") or {}).items()
     }
@@ -117,10 +114,4 @@ def _workspace_source(spec: Object, stored: _Stored) -> dict[str, str] | None:
 
 def _git_secret(spec: Object, stored: _Stored) -> dict[str, str] | None:
     reference = spec.get("workspace", {}).get("git", {}).get("secretRef")
-    return None if reference is None else dict(_required(stored, "Secret", reference["name"]))
-
-
-def _required(stored: _Stored, kind: str, name: str) -> Object:
-    if (kind, name) not in stored:
-        raise NotBindableError(f"{kind} {name} does not exist any more.")
-    return stored[kind, name]
+    return None if reference is None else dict(stored["Secret", reference["name"]])

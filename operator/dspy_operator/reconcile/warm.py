@@ -41,10 +41,10 @@ async def take(ctx: Context, session: Object, pool: Object, attempt: int) -> Vie
     _check_refusal(ctx, session, body)
     for _ in range(_MOST_TRIES):
         _check_turn(ctx, session, pool, agents)
+        agents.try_one(ctx.now())
         pod = await _claim(ctx, session, pool, attempt)
         if pod is None:
             break
-        agents.try_one(ctx.now())
         await ctx.wake(key_of(names.AGENT_POOLS, pool))
         try:
             return await _bind(ctx, session, pod, body)

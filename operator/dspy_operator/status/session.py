@@ -9,7 +9,7 @@ from dspy_operator import names
 from dspy_operator.errors import ReportInvalidError, StalledError
 from dspy_operator.reports import agent_report
 from dspy_operator.status import pods
-from dspy_operator.status.conditions import find
+from dspy_operator.status.conditions import find, is_true, parse_time
 from dspy_operator.status.session_view import Finish, View, finished, ready, stalled, starting, waiting
 from dspy_operator.store import Object
 
@@ -78,7 +78,10 @@ def forgive(session: Object, pod: Object, seen: View, now: datetime) -> View:
     earlier = losses(session, pods.attempt_of(pod) - 1)
     if not seen.is_ready or earlier <= 0:
         return seen
-    left_s = _FORGIVEN_AFTER_S - (now - _turned_at(pod)).total_seconds()
+    stored = find(session, "Ready") if is_true(session, "Ready") else None
+    # A warm pod was ready before it was the session's.
+    ready_at = now if stored is None else parse_time(stored["lastTransitionTime"])
+    left_s = _FORGIVEN_AFTER_S - (now - pods.latest(_turned_at(pod), ready_at)).total_seconds()
     if left_s > 0:
         return replace(seen, look_again_s=min(left_s, seen.look_again_s or left_s))
     forgiven = session["status"].get("forgivenPods", 0) + earlier
