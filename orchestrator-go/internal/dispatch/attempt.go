@@ -64,6 +64,7 @@ func (r *reign) carry(a *attempt) {
 		r.bytes -= a.cost
 		delete(r.attempts, a.entry.Task)
 		if !detached {
+			r.hold(a.entry.Task, result)
 			m.Ended(time.Now(), a.entry.Task, verdict(result, err))
 		}
 	})
@@ -121,6 +122,7 @@ func (r *reign) placed(a *attempt, where string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.machine.Placed(now, a.task.ID, where)
+	signal(r.work) // a budget may be used up from now on
 }
 
 // due is when a task could have begun at the earliest.

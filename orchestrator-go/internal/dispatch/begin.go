@@ -128,6 +128,12 @@ func (r *reign) start(m *schedule.Machine, a *attempt, task *queue.Task) {
 		m.Stale(now, id)
 		return
 	}
+	if task.State == queue.Dead {
+		r.log.Error("cannot read a task", "task", id, "error", task.Fault.Message)
+		r.giveBack(a)
+		m.Unreadable(now, id, task.Fault)
+		return
+	}
 	if a.number = m.Begun(now, id, r.term.Token); a.number == 0 {
 		r.giveBack(a)
 		return

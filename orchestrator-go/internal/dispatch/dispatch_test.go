@@ -148,3 +148,23 @@ func TestWhatRunsKeepsWithinItsBytes(t *testing.T) {
 		w.finish()
 	})
 }
+
+// It held up all that were asked for along with it, for ever.
+func TestATaskThatCannotBeReadHoldsUpNobody(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		p := w.start("a", nil)
+		time.Sleep(time.Second)
+		w.store.enqueue("scope", queue.Spec{Scope: true})
+		w.store.enqueue("bad", queue.Spec{Backend: unreadable, Parent: "scope", LimitKey: "k", LimitMax: 1})
+		w.store.enqueue("good", queue.Spec{Parent: "scope", LimitKey: "k", LimitMax: 1})
+		w.store.request(queue.OpClose, "scope")
+		time.Sleep(time.Second)
+		w.expect("bad", queue.Dead, "TaskUnreadable")
+		w.expect("good", queue.Succeeded, "")
+		if out, _ := w.store.end("scope"); out.Children != (queue.Children{Succeeded: 1, Failed: 1}) || w.attempts("bad") != 0 {
+			t.Errorf("its children: %+v", out.Children)
+		}
+		w.stop(p)
+		w.finish()
+	})
+}

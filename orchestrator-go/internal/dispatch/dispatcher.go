@@ -42,19 +42,19 @@ type Place struct {
 // Options are the settings of a Dispatcher; Defaults has them all.
 type Options struct {
 	Lease        time.Duration // of the store; renewed four times in it
-	Block        time.Duration // a read of the log waits this long for the first entry
+	Block        time.Duration // a read of the log waits this long for the first entry, and the lead is not given up before
 	BackoffBase  time.Duration // before the second attempt, doubled for each one after
 	BackoffMax   time.Duration
 	DrainTimeout time.Duration // for running attempts at the end, before they are handed back
 	PublishAfter time.Duration // that an attempt runs before the store shows it
-	MaxBytes     int64         // of running tasks and the results that they may have, about
+	MaxBytes     int64         // of running tasks, the results that they may have, and those not recorded yet, about
 	KeepInLog    time.Duration // before the entry of a task that takes long is appended again
 }
 
 // Defaults are the options of a production dispatcher.
 func Defaults() Options {
 	return Options{
-		Lease: 1200 * time.Millisecond, Block: time.Second, BackoffBase: 200 * time.Millisecond, BackoffMax: 30 * time.Second,
+		Lease: 1200 * time.Millisecond, Block: 200 * time.Millisecond, BackoffBase: 200 * time.Millisecond, BackoffMax: 30 * time.Second,
 		DrainTimeout: 20 * time.Second, PublishAfter: 300 * time.Millisecond, MaxBytes: 256 << 20, KeepInLog: time.Hour,
 	}
 }

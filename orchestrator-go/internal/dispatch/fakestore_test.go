@@ -40,6 +40,9 @@ type fakeEntry struct {
 	moved bool // it was appended again
 }
 
+// unreadable is the backend of tasks of which the record cannot be read.
+const unreadable = "of another version"
+
 var errAway = errors.New("the store does not answer")
 
 func newFakeStore(lease time.Duration, seen *history.History) *fakeStore {
@@ -279,9 +282,8 @@ func (c *client) Next(ctx context.Context, limit int, block time.Duration) (entr
 		case <-news:
 		case <-until.C:
 			return nil, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
 		}
+		ctx = context.WithoutCancel(ctx) // it waits in the store, which gives it what comes whether the caller is gone or not
 	}
 }
 
@@ -316,6 +318,9 @@ func (c *client) Begin(ctx context.Context, term queue.Term, entries []queue.Ent
 			}
 			if c.wants(e) {
 				tasks[i] = &queue.Task{ID: e.Task, Spec: c.specs[e.Task], CreatedAt: time.Now()}
+				if c.specs[e.Task].Backend == unreadable {
+					tasks[i].State, tasks[i].Fault = queue.Dead, &queue.Fault{Code: "TaskUnreadable"}
+				}
 			}
 		}
 		return nil
@@ -396,7 +401,6 @@ func (c *client) apply(change queue.Change) {
 		delete(c.pending, id)
 	}
 	if change.Move != nil {
-		delete(c.pending, change.Move.ID)
 		moved := *change.Move
 		moved.Standing = nil
 		c.append(moved)

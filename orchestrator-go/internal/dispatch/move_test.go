@@ -59,3 +59,27 @@ func TestWhereATaskStandsIsKnownWhenItsLeaderDiesOfMovingIt(t *testing.T) {
 		w.finish()
 	})
 }
+
+// The time for it came only when there was nothing to record.
+func TestWhatIsOldIsMovedWhileThereIsAlwaysSomethingToRecord(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		w.opt.KeepInLog = 10 * time.Second
+		p := w.startLate("a", nil, func(op string) {
+			if op == "record" {
+				time.Sleep(50 * time.Millisecond)
+			}
+		})
+		w.on("long", lasting(50*time.Second))
+		w.store.enqueue("long", queue.Spec{})
+		for i := range 4500 {
+			w.store.enqueue(fmt.Sprint(i), queue.Spec{})
+			time.Sleep(10 * time.Millisecond)
+		}
+		if w.store.moved() == 0 {
+			t.Error("nothing was moved")
+		}
+		time.Sleep(20 * time.Second)
+		w.stop(p)
+		w.finish()
+	})
+}

@@ -2,11 +2,14 @@ package dispatch
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"dspyagent.io/orchestrator/internal/backend"
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
@@ -60,4 +63,56 @@ func TestAStoreThatIsAwayIsLoggedNowAndThen(t *testing.T) {
 			w.stop(p)
 		})
 	}
+}
+
+// Attempts began as long as there were tasks, and their results filled the memory.
+func TestResultsThatCannotBeRecordedTakeUpRoom(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		w.opt.MaxBytes = 100
+		lost := &away{ops: []string{"record"}}
+		p := w.start("a", lost.mishap)
+		lost.now.Store(true)
+		for i := range 10 {
+			id := fmt.Sprint(i)
+			w.on(id, func(context.Context, backend.Attempt) (*queue.Result, error) {
+				return &queue.Result{Reason: "Completed", Stdout: strings.Repeat("x", 20)}, nil
+			})
+			w.store.enqueue(id, queue.Spec{OutputLimitBytes: 20})
+		}
+		time.Sleep(time.Minute)
+		began := 0
+		for i := range 10 {
+			began += w.attempts(fmt.Sprint(i))
+		}
+		if began != 3 { // two take up 41 bytes each, of which 20 are kept
+			t.Errorf("%d began, whose results are kept", began)
+		}
+		lost.now.Store(false)
+		time.Sleep(time.Minute)
+		for i := range 10 {
+			w.expect(fmt.Sprint(i), queue.Succeeded, "")
+		}
+		w.stop(p)
+		w.finish()
+	})
+}
+
+// A parent whose result is recorded waits for its children, which need the room.
+func TestAResultThatIsRecordedTakesUpNoRoomWhileItsTaskWaits(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		w.opt.MaxBytes = 50
+		p := w.start("a", nil)
+		w.on("parent", func(ctx context.Context, _ backend.Attempt) (*queue.Result, error) {
+			pause(ctx, time.Second)
+			return &queue.Result{Reason: "Completed", Stdout: strings.Repeat("x", 40)}, nil
+		})
+		w.store.enqueue("parent", queue.Spec{OutputLimitBytes: 20})
+		time.Sleep(100 * time.Millisecond)
+		w.store.enqueue("child", queue.Spec{Parent: "parent", OutputLimitBytes: 20})
+		time.Sleep(10 * time.Second)
+		w.expect("child", queue.Succeeded, "")
+		w.expect("parent", queue.Succeeded, "")
+		w.stop(p)
+		w.finish()
+	})
 }

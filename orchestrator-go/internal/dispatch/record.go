@@ -11,6 +11,8 @@ import (
 const (
 	// maxRecord is how many ends are recorded in one transaction.
 	maxRecord = 512
+	// maxRecordBytes is of how many bytes the results in one transaction are, about: it has recordTimeout.
+	maxRecordBytes = 8 << 20
 	// recordEvery is between the begins of two transactions: each costs the store a sync, and both sides a round trip.
 	recordEvery   = time.Millisecond
 	recordTimeout = 5 * time.Second
@@ -32,14 +34,17 @@ func (r *reign) recordLoop() {
 			if wait := time.Until(began.Add(recordEvery)); wait > 0 {
 				pause(r.recording, wait)
 			}
+			select {
+			case <-move.C: // under load there is always something to record
+				r.move()
+			default:
+			}
 			continue
 		}
 		select {
 		case <-r.record:
 		case <-move.C:
-			if r.taking.Err() == nil {
-				r.move()
-			}
+			r.move()
 		case <-r.recording.Done():
 			for r.recordSome() {
 			}
@@ -51,7 +56,7 @@ func (r *reign) recordLoop() {
 // recordSome records what there is, up to a bound; it reports whether that was anything.
 func (r *reign) recordSome() bool {
 	r.mu.Lock()
-	changes := r.machine.Drain(time.Now(), maxRecord)
+	changes := r.machine.Drain(time.Now(), maxRecord, maxRecordBytes)
 	r.mu.Unlock()
 	if len(changes) == 0 {
 		return false
@@ -62,6 +67,7 @@ func (r *reign) recordSome() bool {
 	r.mu.Lock()
 	r.machine.Recorded(time.Now(), changes)
 	for _, c := range changes {
+		r.letGo(c)
 		if c.Outcome != nil {
 			r.metrics.finished.WithLabelValues(string(c.Class), string(c.Outcome.State)).Inc()
 		}
@@ -70,6 +76,24 @@ func (r *reign) recordSome() bool {
 	signal(r.work)
 	signal(r.check)
 	return true
+}
+
+// hold counts a result that is to be recorded among the bytes of what runs: else a slow store would have them pile up.
+// The lock is held.
+func (r *reign) hold(task string, result *queue.Result) {
+	if bytes := int64(result.Size()); bytes > 0 {
+		r.held[task] = bytes
+		r.bytes += bytes
+	}
+}
+
+// letGo counts a result no more that is recorded, be it as where its task stands: its children need the room. The lock
+// is held.
+func (r *reign) letGo(c queue.Change) {
+	if c.Outcome != nil || c.Standing != nil && c.Standing.Own != nil {
+		r.bytes -= r.held[c.Task]
+		delete(r.held, c.Task)
+	}
 }
 
 // insist records changes however long the store is away: the work is done, and giving up would have it done again.
@@ -101,11 +125,14 @@ func (r *reign) insist(changes []queue.Change) bool {
 func (r *reign) move() {
 	before := time.Now().Add(-r.opt.KeepInLog)
 	for range maxMoves {
+		if r.taking.Err() != nil {
+			return // after the halt nobody reads what is appended, and takes back its attempt at the end
+		}
 		r.mu.Lock()
 		changes := r.machine.Move(before, maxRecord)
 		r.mu.Unlock()
-		if len(changes) == 0 || !r.insist(changes) || r.taking.Err() != nil {
-			return // after the halt nobody reads what is appended, and takes back its attempt at the end
+		if len(changes) == 0 || !r.insist(changes) {
+			return
 		}
 		r.recordSome()
 	}

@@ -28,7 +28,8 @@ type reign struct {
 	mu       sync.Mutex
 	machine  *schedule.Machine
 	attempts map[string]*attempt // by task
-	bytes    int64               // of running tasks and the results that they may have
+	bytes    int64               // of running tasks and the results that they may have, and of held
+	held     map[string]int64    // bytes of the results that are to be recorded, by task
 
 	work   chan struct{} // there may be something to begin
 	record chan struct{} // there may be something to record
@@ -48,7 +49,7 @@ type reign struct {
 
 func newReign(d *Dispatcher, term queue.Term, since time.Time) *reign {
 	r := &reign{
-		Dispatcher: d, term: term, since: since, attempts: map[string]*attempt{}, idle: make(chan *attempt),
+		Dispatcher: d, term: term, since: since, attempts: map[string]*attempt{}, held: map[string]int64{}, idle: make(chan *attempt),
 		reaping: make(chan struct{}, reapLimit),
 		work:    make(chan struct{}, 1), record: make(chan struct{}, 1), check: make(chan struct{}, 1),
 		machine: schedule.New(schedule.Options{
@@ -85,10 +86,10 @@ func (r *reign) run(ctx context.Context) {
 	r.finish()
 	checker.Wait()
 	recorder.Wait()
+	reader.Wait() // what a read is given that waits for its time would be missed by the next leader
 	r.end(errDrained)
 	keeper.Wait()
 	r.resign()
-	reader.Wait() // a read may wait for its time; what it is given then is a stray
 }
 
 // drain waits for the attempts that run, those aside that are found again. Others begin meanwhile: nobody else leads,

@@ -8,7 +8,8 @@ import (
 )
 
 // Begin counts an attempt of each entry's task, and returns the tasks in order: nil for one that asks for nothing
-// any more, because its entry is stale. Errors: ErrFenced when the term has ended; nothing of the last piece was counted.
+// any more, because its entry is stale. One that this version cannot read is Dead, with a fault: it is to be ended so, and
+// holds up no other. Errors: ErrFenced when the term has ended; nothing of the last piece was counted.
 func (q *Redis) Begin(ctx context.Context, term Term, entries []Entry) ([]*Task, error) {
 	tasks := make([]*Task, 0, len(entries))
 	for rest := entries; len(rest) > 0; {
@@ -30,10 +31,7 @@ func (q *Redis) begin(ctx context.Context, term Term, entries []Entry) ([]*Task,
 	}
 	err := q.within(ctx, term, q.recordKeys(entries), func(f fence) error {
 		for i, e := range entries {
-			var err error
-			if tasks[i], err = wanted(e, f.read[2*i], f.read[2*i+1]); err != nil {
-				return err
-			}
+			tasks[i] = wanted(e, f.read[2*i], f.read[2*i+1])
 		}
 		return f.exec(func(p redis.Pipeliner) error {
 			q.setBegun(ctx, p, begun)
@@ -53,12 +51,7 @@ func (q *Redis) Wanted(ctx context.Context, entries []Entry) ([]bool, error) {
 			return nil, fmt.Errorf("looking tasks up: %w", err)
 		}
 		for i, e := range rest[:n] {
-			var rec struct{ Generation string }
-			found, err := decode(values[2*i], &rec)
-			if err != nil {
-				return nil, fmt.Errorf("task %s: %w", e.Task, err)
-			}
-			answers = append(answers, found && rec.Generation == e.Generation && values[2*i+1] == nil)
+			answers = append(answers, asksFor(e, values[2*i], values[2*i+1]))
 		}
 		rest = rest[n:]
 	}
@@ -74,18 +67,26 @@ func (q *Redis) recordKeys(entries []Entry) []string {
 	return keys
 }
 
-// wanted is the task of an entry, unless that is stale.
-func wanted(e Entry, value, end any) (*Task, error) {
-	var rec record
+// asksFor says whether an entry asks for its task. A record that cannot be read may be of another version, and is the one.
+func asksFor(e Entry, value, end any) bool {
+	var rec struct{ Generation string }
 	found, err := decode(value, &rec)
-	if err != nil {
-		return nil, fmt.Errorf("task %s: %w", e.Task, err)
+	return end == nil && (err != nil || found && rec.Generation == e.Generation)
+}
+
+// wanted is the task of an entry, unless that is stale.
+func wanted(e Entry, value, end any) *Task {
+	if !asksFor(e, value, end) {
+		return nil
 	}
-	if !found || rec.Generation != e.Generation || end != nil {
-		return nil, nil
+	var rec record
+	if _, err := decode(value, &rec); err != nil {
+		return &Task{ID: e.Task, State: Dead, Fault: &Fault{
+			Code: "TaskUnreadable", Message: "this version of the orchestrator cannot read the task as it is stored; one that can may put it back",
+		}}
 	}
 	task := rec.task(e.Task)
-	return &task, nil
+	return &task
 }
 
 // setBegun notes in the entries' delivery counts how many attempts were begun, which costs no key of its own.

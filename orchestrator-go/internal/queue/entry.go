@@ -129,6 +129,9 @@ func (e Entry) At() (ms, seq uint64) { return split(e.ID) }
 // Before says whether the entry was appended before a time, by the store's clock.
 func (e Entry) Before(t time.Time) bool { return older(e.ID, at(t)) == e.ID && e.ID != at(t) }
 
+// BegunSince says whether an attempt began on the entry since it was appended.
+func (e Entry) BegunSince() bool { return e.Begun > e.base }
+
 // Follows says whether the entry was appended after another.
 func (e Entry) Follows(other Entry) bool {
 	return e.ID != other.ID && older(e.ID, other.ID) == other.ID

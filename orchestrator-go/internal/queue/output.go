@@ -36,7 +36,7 @@ type standing struct {
 // apart is an outcome with a large result replaced by the name of its place.
 func apart(out Outcome) ended {
 	name := out.output
-	if r := out.Result; name == "" && r != nil && r.size() > inlineBytes {
+	if r := out.Result; name == "" && r.Size() > inlineBytes {
 		name = r.name()
 	}
 	if name != "" {

@@ -18,7 +18,7 @@ type Change struct {
 	Standing *Standing // or where it stands
 	Begun    bool      // it may have a standing
 	Settled  []string  // entries that ask for nothing any more
-	Move     *Entry    // an entry to append again and settle: see Stale
+	Move     *Entry    // an entry to append again; the old one stays until the new one is read: see schedule.Machine.Move
 }
 
 // Record writes changes in one transaction; what has ended stays as it is. After any error but ErrFenced they may have
@@ -156,7 +156,6 @@ func (q *Redis) write(ctx context.Context, p redis.Pipeliner, w write) error {
 			return err
 		}
 		p.XAdd(ctx, &redis.XAddArgs{Stream: q.logKey(), Values: fields})
-		p.XAck(ctx, q.logKey(), group, w.Move.ID)
 	}
 	return nil
 }

@@ -28,8 +28,11 @@ type SlurmElement struct {
 // elementBytes is about what an element takes in JSON.
 const elementBytes = 64
 
-// size is about how large a result is, as far as that varies.
-func (r *Result) size() int {
+// Size is about how many bytes a result has, as far as that varies; none has 0.
+func (r *Result) Size() int {
+	if r == nil {
+		return 0
+	}
 	n := len(r.Stdout) + len(r.Stderr)
 	if r.Slurm != nil && r.Slurm.Array != nil {
 		n += elementBytes * len(r.Slurm.Array.Ends)

@@ -55,7 +55,7 @@ func (h *ages) sweep(tasks int) {
 }
 
 // Move has up to limit entries appended to the log again that are older than a time, the oldest first, so that tasks
-// which take long do not keep the log from being cut short.
+// which take long do not keep the log from being cut short. The old one is settled when the new one is read.
 func (m *Machine) Move(before time.Time, limit int) []queue.Change {
 	var changes []queue.Change
 	for len(m.ages) > 0 && len(changes) < limit {
@@ -64,6 +64,7 @@ func (m *Machine) Move(before time.Time, limit int) []queue.Change {
 		}
 		if a := heap.Pop(&m.ages).(aged); a.current() {
 			e := a.task.entry
+			e.Begun = a.task.logged
 			changes = append(changes, queue.Change{Task: e.Task, Move: &e})
 		}
 	}

@@ -47,6 +47,7 @@ func (m *Machine) parkIfFull(t *task) bool {
 func (m *Machine) Begun(now time.Time, id string, token func(attempt int) int64) int {
 	t := m.tasks[id]
 	t.entry.Begun++
+	t.logged = t.entry.Begun
 	m.know(t)
 	if t.reason != nil {
 		m.release(t)
@@ -57,8 +58,19 @@ func (m *Machine) Begun(now time.Time, id string, token func(attempt int) int64)
 	t.lingers = m.opt.Resumes(t.entry.Meta.Backend)
 	t.startedAt, t.token, t.place = now, token(t.entry.Meta.Earlier+t.entry.Begun), ""
 	m.starts = append(m.starts, t)
-	m.burn(now, t, 1)
 	return t.entry.Begun
+}
+
+// Unreadable takes a picked task that cannot be carried out, as the store says.
+func (m *Machine) Unreadable(now time.Time, id string, fault *queue.Fault) {
+	t := m.tasks[id]
+	m.know(t)
+	m.release(t)
+	if t.reason != nil {
+		m.letGo(now, t)
+		return
+	}
+	m.finish(now, t, &queue.Outcome{State: queue.Dead, Fault: fault})
 }
 
 // NotBegun puts a picked task back: the store did not answer.
@@ -72,10 +84,15 @@ func (m *Machine) NotBegun(now time.Time, id string) {
 	m.enqueue(now, t)
 }
 
-// Placed notes that an attempt found a place to run, and when.
+// Placed notes that an attempt found a place to run, and when: until then it uses up no budget.
 func (m *Machine) Placed(now time.Time, id, place string) {
 	if t := m.tasks[id]; t != nil && t.phase == running {
 		t.place, t.startedAt = place, now
+		t.found(now)
+		if !t.burns {
+			t.burns = true
+			m.burn(now, t, 1)
+		}
 		if t.stands {
 			m.dirty[t] = struct{}{} // what the store shows is old
 		}
@@ -86,7 +103,11 @@ func (m *Machine) Placed(now time.Time, id, place string) {
 func (m *Machine) Ended(now time.Time, id string, v Verdict) {
 	t := m.tasks[id]
 	m.release(t)
-	m.burn(now, t, -1)
+	t.found(now)
+	if t.burns {
+		t.burns = false
+		m.burn(now, t, -1)
+	}
 	if t.reason != nil && v.Fault != nil {
 		v.Fault = t.reason.fault() // which broke it off
 	}

@@ -61,7 +61,7 @@ func (m *Machine) showBudgets(t *task) {
 }
 
 // charge adds what the attempts spent that the former leader did not see to their ends: until it was last known to lead
-// or, of those that go on by themselves, until now.
+// or, of those that go on by themselves, until they were found again, at the latest now.
 func (m *Machine) charge(now time.Time) {
 	for _, t := range m.tasks {
 		s := t.entry.Standing
@@ -70,13 +70,21 @@ func (m *Machine) charge(now time.Time) {
 		}
 		until := m.opt.LedUntil
 		if m.opt.Resumes(t.entry.Meta.Backend) {
-			until = now
+			until = earlier(t.foundAt, now)
 		} else if t.phase != ending {
 			m.dirty[t] = struct{}{} // it does not run any more, which the next leader is not to count again
+			m.check(t)
 		}
 		for a := t; a != nil; a = a.parent {
 			m.chargeFor(now, a, s.StartedAt, until)
 		}
+	}
+}
+
+// found notes that this leader's first attempt has found what goes on, or has ended.
+func (t *task) found(now time.Time) {
+	if t.foundAt.IsZero() {
+		t.foundAt = now
 	}
 }
 

@@ -104,3 +104,47 @@ func TestABudgetPaysForWhatHasEndedOrFailedBelow(t *testing.T) {
 	w.close("s")
 	w.empty()
 }
+
+// It waited in Slurm's queue, for longer than the budget was.
+func TestABudgetPaysForNothingThatWaitsForAPlace(t *testing.T) {
+	w := newWorld(t)
+	w.add("s", budget(100*time.Second))
+	w.add("job", func(e *queue.Entry) { childOf("s")(e); e.Meta.Backend = queue.SlurmBackend })
+	for _, e := range w.machine.Pick(1, func(queue.Entry) bool { return true }) {
+		w.running[e.Task] = w.machine.Begun(w.now, e.Task, w.term.Token)
+	}
+	w.pass(time.Hour)
+	w.spent("s", 0)
+	for range 2 { // the second time is a restart of the same attempt
+		w.machine.Placed(w.now, "job", "here")
+		w.pass(40 * time.Second)
+	}
+	w.spent("s", 80*time.Second)
+	w.succeed("job")
+	w.pass(time.Hour)
+	w.spent("s", 80*time.Second)
+	w.close("s")
+	w.empty()
+}
+
+// What ran from then on was charged as a part of the time without a leader, too.
+func TestABudgetPaysOnceForAJobThatIsFoundWhileTheQueueIsTakenOver(t *testing.T) {
+	w := newWorld(t)
+	w.add("s", budget(time.Hour))
+	w.add("job", func(e *queue.Entry) { childOf("s")(e); e.Meta.Backend = queue.SlurmBackend })
+	w.begin(1)
+	w.pass(100 * time.Second)
+	w.lead()
+	for _, id := range []string{"1-0", "2-0"} {
+		w.reread(id)
+	}
+	w.pass(time.Second)
+	w.begin(1)
+	w.pass(9 * time.Second)
+	w.machine.Adopted(w.now)
+	w.settle()
+	w.spent("s", 110*time.Second)
+	w.succeed("job")
+	w.close("s")
+	w.empty()
+}

@@ -11,13 +11,18 @@ import (
 // move appends a task's entry to the log again, before anybody has read it there.
 func (w *world) move(id string) {
 	for _, c := range w.machine.Move(time.UnixMilli(1<<40), 1000) {
-		if e := *c.Move; e.Task == id {
-			delete(w.log, e.ID)
-			w.entries++
-			e.ID, e.Standing = entryID(w.entries), nil
-			w.log[e.ID], w.ever[e.ID] = e, e
+		if c.Task == id {
+			w.appendAgain(*c.Move)
 		}
 	}
+}
+
+// appendAgain appends an entry behind all others, and returns its id there.
+func (w *world) appendAgain(e queue.Entry) string {
+	w.entries++
+	e.ID, e.Standing = entryID(w.entries), nil
+	w.log[e.ID], w.ever[e.ID] = e, e
+	return e.ID
 }
 
 func loser(e *queue.Entry) { e.Generation = "loser" }
@@ -122,6 +127,119 @@ func TestAnEntryThatWasAppendedAgainStays(t *testing.T) {
 	w.machine.Admit(w.now, w.log["2-0"])
 	w.settle()
 	w.reread("1-0")
+	w.takeover()
+	if got := w.begin(1); !slices.Equal(got, []string{"t"}) {
+		t.Errorf("began %v", got)
+	}
+	w.succeed("t")
+	w.empty()
+}
+
+// The attempt was counted on the entry that had been moved already: the next leader did not know of it.
+func TestAnAttemptThatBeginsWhileItsEntryIsMovedCounts(t *testing.T) {
+	for name, begun := range map[string]bool{"and is begun before it is read": true, "and is being begun then": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.add("t", func(e *queue.Entry) { e.Meta.MaxAttempts = 1 })
+			w.move("t")
+			picked := w.machine.Pick(1, func(queue.Entry) bool { return true })
+			if begun {
+				w.start(picked[0])
+			}
+			w.reread("2-0")
+			if !begun {
+				w.start(picked[0])
+			}
+			w.settle()
+			if begun {
+				w.move("t") // once more, and for good
+				w.reread("3-0")
+			}
+			if len(w.log) != 1 {
+				t.Errorf("in the log: %v", w.log)
+			}
+			w.takeover()
+			w.expect("t", queue.Dead, "LeaseExpired")
+			w.empty()
+		})
+	}
+}
+
+// The leader died when it had begun an attempt on the newer entry, and had not settled the older one.
+func TestAnAttemptThatBeganOnAMovedEntryCounts(t *testing.T) {
+	w := newWorld(t)
+	w.add("t", func(e *queue.Entry) { e.Meta.MaxAttempts = 1 })
+	w.dies, w.last = true, 0
+	w.move("t")
+	w.reread("2-0")
+	w.begin(1)
+	w.log["1-0"] = w.ever["1-0"]
+	moved := w.log["2-0"]
+	moved.Begun = 1
+	w.machine = New(w.machine.opt)
+	w.machine.Admit(w.now, w.log["1-0"])
+	if !moved.BegunSince() {
+		t.Fatal("its attempt is not seen")
+	}
+	w.machine.Admit(w.now, moved)
+	w.dies, w.running = false, map[string]int{}
+	w.machine.Adopted(w.now)
+	w.settle()
+	w.expect("t", queue.Dead, "LeaseExpired")
+	w.empty()
+}
+
+// A dead letter's entry was read once more. Its end was recorded as where the task stands that had been put back since.
+func TestAStaleEntryIsNotRecorded(t *testing.T) {
+	w := newWorld(t)
+	w.add("s", scope)
+	w.owners["c"] = "put back"
+	w.machine.Admit(w.now, queue.Entry{ID: "9-0", Task: "c", Begun: 1, Meta: queue.Meta{Class: queue.Short, Parent: "s", MaxAttempts: 1}})
+	for _, c := range w.machine.Drain(w.now, 10, 1<<20) {
+		if c.Task == "c" {
+			t.Errorf("recorded: %+v", c)
+		}
+		w.apply(c)
+	}
+	w.settle()
+	w.close("s")
+	w.expect("s", queue.Succeeded, "")
+	w.empty()
+}
+
+// Its attempt is no further one for the next leader, and is no less one that may go on.
+func TestAJobThatMayGoOnIsKnownAfterItsEntryWasMoved(t *testing.T) {
+	w := newWorld(t)
+	w.add("job", func(e *queue.Entry) { e.Meta.Backend, e.Meta.MaxAttempts = queue.SlurmBackend, 1 })
+	w.begin(1)
+	w.takeover()
+	w.move("job")
+	w.reread("2-0")
+	if _, old := w.log["1-0"]; old || len(w.log) != 1 {
+		t.Errorf("in the log: %v", w.log)
+	}
+	w.takeover()
+	w.holds = true
+	w.cancel("job")
+	if !slices.Equal(w.strays, []string{"job"}) {
+		t.Errorf("what may go on: %v", w.strays)
+	}
+	w.reap()
+	w.settle()
+	w.expect("job", queue.Cancelled, "")
+	w.empty()
+}
+
+// It was settled already, and was taken for the task's entry when it came again in a reply that was late.
+func TestAnEntryThatWasAppendedInVainStaysSettled(t *testing.T) {
+	w := newWorld(t)
+	w.add("t", nil)
+	w.move("t")
+	w.machine.Pick(1, func(queue.Entry) bool { return true })
+	w.reread("2-0")
+	w.machine.NotBegun(w.now, "t")
+	w.settle()
+	w.reread("2-0")
 	w.takeover()
 	if got := w.begin(1); !slices.Equal(got, []string{"t"}) {
 		t.Errorf("began %v", got)

@@ -7,10 +7,10 @@ import "container/heap"
 // with a small number waits until as few run, and holds nobody up meanwhile who may be one of more.
 type limitKey struct {
 	name    string
-	max     int // as the latest task has it
+	max     int // as the latest task has it that came to wait for its turn
 	running int
-	parked  map[int]*byPriority // by what the tasks allow: no more of these than have run at once
-	count   int                 // of those that are parked
+	parked  map[laneKey]map[int]*byPriority // by what the tasks allow: no more of these than have run at once
+	count   int                             // of those that are parked
 }
 
 // key is a task's limit key; nil for none.
@@ -21,9 +21,8 @@ func (m *Machine) key(t *task) *limitKey {
 	}
 	name = t.entry.Meta.Tenant + "\x00" + name // one tenant's keys are nothing to another
 	if m.keys[name] == nil {
-		m.keys[name] = &limitKey{name: name, parked: map[int]*byPriority{}}
+		m.keys[name] = &limitKey{name: name, parked: map[laneKey]map[int]*byPriority{}}
 	}
-	m.keys[name].max = t.limit()
 	return m.keys[name]
 }
 
@@ -33,24 +32,33 @@ func (t *task) limit() int { return max(1, t.entry.Meta.LimitMax) }
 func (k *limitKey) full(t *task) bool { return k.running >= t.limit() }
 
 func (k *limitKey) park(t *task) {
-	if k.parked[t.limit()] == nil {
-		k.parked[t.limit()] = &byPriority{}
+	lane := k.parked[keyOf(t)]
+	if lane == nil {
+		lane = map[int]*byPriority{}
+		k.parked[keyOf(t)] = lane
 	}
-	heap.Push(k.parked[t.limit()], t)
+	if lane[t.limit()] == nil {
+		lane[t.limit()] = &byPriority{}
+	}
+	heap.Push(lane[t.limit()], t)
 	k.count++
 }
 
 func (k *limitKey) remove(t *task) {
-	alike := k.parked[t.limit()]
+	lane := k.parked[keyOf(t)]
+	alike := lane[t.limit()]
 	heap.Remove(alike, t.index)
 	if k.count--; alike.Len() == 0 {
-		delete(k.parked, t.limit())
+		delete(lane, t.limit())
+	}
+	if len(lane) == 0 {
+		delete(k.parked, keyOf(t))
 	}
 }
 
-// next is the first of the parked tasks that may run beside so many; nil when there is none.
-func (k *limitKey) next(beside int) (first *task) {
-	for limit, alike := range k.parked {
+// next is the first of a lane's parked tasks that may run beside so many; nil when there is none.
+func (k *limitKey) next(lane laneKey, beside int) (first *task) {
+	for limit, alike := range k.parked[lane] {
 		if head := (*alike)[0]; beside < limit && (first == nil || head.before(first)) {
 			first = head
 		}
@@ -58,17 +66,19 @@ func (k *limitKey) next(beside int) (first *task) {
 	return first
 }
 
-// unpark makes as many ready again as there is room for, and forgets a key without tasks. A ready one that finds
-// the room taken is parked again when its turn comes.
+// unpark makes as many ready again as there is room for, and forgets a key without tasks: in each lane, for others may
+// be full. A ready one that finds the room taken is parked again when its turn comes.
 func (m *Machine) unpark(k *limitKey) {
-	for began := k.running; ; began++ {
-		t := k.next(began)
-		if t == nil {
-			break
+	for lane := range k.parked {
+		for began := k.running; ; began++ {
+			t := k.next(lane, began)
+			if t == nil {
+				break
+			}
+			k.remove(t)
+			t.enter(ready)
+			m.lanes.push(t)
 		}
-		k.remove(t)
-		t.enter(ready)
-		m.lanes.push(t)
 	}
 	if k.running == 0 && k.count == 0 {
 		delete(m.keys, k.name)

@@ -26,7 +26,7 @@ func TestACloseIsSettledWithTheStandingThatSaysSo(t *testing.T) {
 			w.machine.Admit(w.now, e)
 		}
 	}
-	for _, c := range w.machine.Drain(w.now, 3) { // the leader dies after this transaction
+	for _, c := range w.machine.Drain(w.now, 3, 1<<20) { // the leader dies after this transaction
 		w.apply(c)
 	}
 	w.takeover()
@@ -57,7 +57,7 @@ func TestAChildsEndIsRecordedWithItsParentsCount(t *testing.T) {
 	for i := range 50 {
 		w.machine.Ended(w.now, fmt.Sprint("c", i), Verdict{})
 	}
-	for _, c := range w.machine.Drain(w.now, 3) { // the leader dies after this transaction
+	for _, c := range w.machine.Drain(w.now, 3, 1<<20) { // the leader dies after this transaction
 		w.apply(c)
 	}
 	for id := range w.ends {

@@ -102,7 +102,7 @@ func (m *Machine) admit(now time.Time, e queue.Entry) { m.enrol(now, e, m.adopti
 // enrol makes an entry a task; early says that it may be a child from before its parent was closed.
 func (m *Machine) enrol(now time.Time, e queue.Entry, early bool) {
 	if known := m.tasks[e.Task]; known != nil {
-		m.again(known, e)
+		m.again(now, known, e)
 		return
 	}
 	parent := m.tasks[e.Meta.Parent]
@@ -139,14 +139,23 @@ func (m *Machine) enrol(now time.Time, e queue.Entry, early bool) {
 
 // again takes another entry of a task that is here: the same one appended anew, or one of another generation: of the
 // two, one lost the race of two requests with one idempotency key, or is that of a dead letter that was put back since.
-func (m *Machine) again(t *task, e queue.Entry) {
+func (m *Machine) again(now time.Time, t *task, e queue.Entry) {
 	same := e.Generation == t.entry.Generation
+	late := t.entry.Follows(e) || t.passed != "" && !e.Follows(queue.Entry{ID: t.passed})
 	switch {
 	case e.ID == t.entry.ID:
-	case same && (t.phase == ending || t.entry.Follows(e)), !same && t.phase < ending && t.known:
+	case same && (t.phase == ending || late), !same && t.phase < ending && t.known:
 		m.settled = append(m.settled, e.ID)
+	case same && (t.phase == beginning || e.Begun < t.logged || e.Begun > t.logged && !e.BegunSince()):
+		t.passed = e.ID
+		m.settled = append(m.settled, e.ID) // only the older one counts the attempts that began, or were taken back, since
+		m.ages.note(t)
 	case same:
 		m.settled = append(m.settled, t.entry.ID)
+		if e.Begun > t.logged {
+			m.recount(now, t, e.Begun)
+		}
+		t.logged = e.Begun
 		e.Begun, e.Standing = t.entry.Begun, t.entry.Standing
 		t.entry = e
 		m.ages.note(t)
@@ -156,6 +165,18 @@ func (m *Machine) again(t *task, e queue.Entry) {
 		t.rivals = append(t.rivals, e) // the entry that lost may be read first, where the other was appended again
 		m.check(t)
 	}
+}
+
+// recount takes over attempts that a former leader began on the newer entry of a task, and died before it had settled
+// the older one.
+func (m *Machine) recount(now time.Time, t *task, begun int) {
+	if t.phase >= beginning {
+		return
+	}
+	t.entry.Begun = begun
+	t.lingers = m.opt.Resumes(t.entry.Meta.Backend)
+	m.withdraw(t)
+	m.place(now, t)
 }
 
 // show has a task's standing recorded, so that its children's number shows; not while there are more to come.
@@ -178,7 +199,7 @@ func adoptable(parent *task, early bool) bool {
 
 func (m *Machine) newTask(now time.Time, e queue.Entry) *task {
 	m.seq++
-	t := &task{entry: e, seq: m.seq, deadline: e.Meta.Deadline, notBefore: e.Meta.NotBefore, since: now}
+	t := &task{entry: e, seq: m.seq, deadline: e.Meta.Deadline, notBefore: e.Meta.NotBefore, since: now, logged: e.Begun}
 	if s := e.Standing; s != nil {
 		t.restore(s)
 	}
@@ -220,10 +241,12 @@ func (m *Machine) enqueue(now time.Time, t *task) {
 		m.timers.push(timer{t.notBefore, onReady, t})
 		return
 	}
-	if key := m.key(t); key != nil && key.full(t) {
-		t.enter(parked)
-		key.park(t)
-		return
+	if key := m.key(t); key != nil {
+		if key.max = t.limit(); key.full(t) {
+			t.enter(parked)
+			key.park(t)
+			return
+		}
 	}
 	t.enter(ready)
 	m.lanes.push(t)
@@ -267,7 +290,8 @@ func (m *Machine) lost() []queue.Entry {
 	return lost
 }
 
-// Dangling says whether any of the entries refers to a task that is neither here nor among those before it.
+// Dangling says whether any of the entries refers to a task that is neither here nor among those before it, or closes a
+// scope, which children may have been posted to before.
 func (m *Machine) Dangling(entries []queue.Entry) bool {
 	before := map[string]bool{"": true}
 	for _, e := range entries {
@@ -275,7 +299,7 @@ func (m *Machine) Dangling(entries []queue.Entry) bool {
 		if e.Op != queue.OpTask {
 			refers = e.Task
 		}
-		if !before[refers] && m.tasks[refers] == nil {
+		if e.Op == queue.OpClose || !before[refers] && m.tasks[refers] == nil {
 			return true
 		}
 		before[e.Task] = true

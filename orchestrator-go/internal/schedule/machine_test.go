@@ -187,7 +187,7 @@ func (w *world) settle() {
 		if w.dies && w.last == 0 {
 			return
 		}
-		changes := w.machine.Drain(w.now, 1)
+		changes := w.machine.Drain(w.now, 1, 1)
 		if len(changes) == 0 {
 			return
 		}

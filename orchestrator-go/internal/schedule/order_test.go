@@ -182,3 +182,26 @@ func TestAttemptsRunOut(t *testing.T) {
 	w.expect("fails", queue.Failed, "")
 	w.empty()
 }
+
+// The room was given to one that waits for its class, while nobody ran with the key.
+func TestALimitKeyIsNotHeldByAClassWithoutRoom(t *testing.T) {
+	w := newWorld(t)
+	keyed := func(class queue.Class) func(*queue.Entry) {
+		return func(e *queue.Entry) { e.Meta.Class, e.Meta.LimitKey, e.Meta.LimitMax = class, "db", 1 }
+	}
+	w.add("first", keyed(queue.Short))
+	w.begin(1)
+	w.add("long", keyed(queue.Long))
+	w.add("short", keyed(queue.Short))
+	w.succeed("first")
+	noLong := func(e queue.Entry) bool { return e.Meta.Class != queue.Long }
+	got := w.machine.Pick(10, noLong)
+	if len(got) != 1 || got[0].Task != "short" {
+		t.Fatalf("picked %v", got)
+	}
+	w.start(got[0])
+	w.succeed("short")
+	w.begin(1)
+	w.succeed("long")
+	w.empty()
+}

@@ -23,10 +23,12 @@ type anything struct {
 	tries     map[string]int           // attempts that were not broken off by a drain
 	before    map[string]int           // children that ended as dead letters and were put back
 	ran       map[string]time.Duration // tasks and all below them
+	unread    []string                 // entries that were appended again
+	gone      map[string]bool          // entries that were settled before this leader
 }
 
 func newAnything(t *rapid.T) *anything {
-	a := &anything{world: newWorldOf(t), metas: map[string]queue.Meta{}, closed: map[string]bool{}, cancelled: map[string]bool{}, late: map[string]bool{}, tries: map[string]int{}, before: map[string]int{}, ran: map[string]time.Duration{}}
+	a := &anything{world: newWorldOf(t), metas: map[string]queue.Meta{}, closed: map[string]bool{}, cancelled: map[string]bool{}, late: map[string]bool{}, tries: map[string]int{}, before: map[string]int{}, ran: map[string]time.Duration{}, gone: map[string]bool{}}
 	a.world.onEnd = a.check
 	return a
 }
@@ -169,6 +171,9 @@ func (a *anything) pick(t *rapid.T) {
 		}
 		if a.wanted(e) {
 			a.tries[e.Task]++
+			if n := a.tries[e.Task]; e.Meta.Backend == "" && n > e.Meta.MaxAttempts {
+				a.t.Fatalf("attempt %d of %s begins, of %d", n, e.Task, e.Meta.MaxAttempts)
+			}
 		}
 		a.start(e)
 	}
@@ -244,16 +249,24 @@ func (a *anything) counts() {
 	}
 }
 
-// nobodyForgotten holds that who is parked has to wait: for those that run with the key, or are about to.
+// nobodyForgotten holds that who is parked has to wait: for those that run with the key, or are about to in its lane.
 func (a *anything) nobodyForgotten() {
-	ahead := map[string]int{}
+	begun, next := map[string]int{}, map[string]map[laneKey]int{}
 	for _, t := range a.machine.tasks {
-		if t.phase == ready || t.phase == beginning || t.phase == running {
-			ahead[t.entry.Meta.Tenant+"\x00"+t.entry.Meta.LimitKey]++
+		name := t.entry.Meta.Tenant + "\x00" + t.entry.Meta.LimitKey
+		if next[name] == nil {
+			next[name] = map[laneKey]int{}
+		}
+		switch t.phase {
+		case ready:
+			next[name][keyOf(t)]++
+		case beginning, running:
+			begun[name]++
 		}
 	}
 	for id, t := range a.machine.tasks {
-		if n := ahead[t.entry.Meta.Tenant+"\x00"+t.entry.Meta.LimitKey]; t.phase == parked && n < t.limit() {
+		name := t.entry.Meta.Tenant + "\x00" + t.entry.Meta.LimitKey
+		if n := begun[name] + next[name][keyOf(t)]; t.phase == parked && n < t.limit() {
 			a.t.Fatalf("%s is parked, though it may be one of %d, and there are %d", id, t.limit(), n)
 		}
 	}
@@ -293,6 +306,10 @@ func (a *anything) steps() map[string]func(*rapid.T) {
 		"long":     func(t *rapid.T) { a.goOn(seconds(60, 100).Draw(t, "time")) },
 		"takeover": func(*rapid.T) { a.takeover() },
 		"hand over": func(*rapid.T) { // a drain broke attempts off
+			if a.dies {
+				return // it hands over when all is recorded
+			}
+			a.read(len(a.unread))
 			for _, e := range a.machine.Broken() {
 				stored := a.log[e.ID]
 				stored.Begun = e.Begun
@@ -303,13 +320,13 @@ func (a *anything) steps() map[string]func(*rapid.T) {
 		},
 		"move": func(t *rapid.T) {
 			for _, c := range a.machine.Move(time.UnixMilli(1<<40), rapid.IntRange(1, 3).Draw(t, "limit")) {
-				delete(a.log, c.Move.ID)
-				a.add(c.Task, func(e *queue.Entry) { e.Meta, e.Begun, e.Generation = c.Move.Meta, c.Move.Begun, c.Move.Generation })
+				a.unread = append(a.unread, a.appendAgain(*c.Move))
 			}
 		},
+		"read": func(t *rapid.T) { a.read(rapid.IntRange(1, 3).Draw(t, "entries")) },
 		"read again": func(t *rapid.T) {
 			some(t, slices.Sorted(maps.Keys(a.ever)), func(id string) {
-				if a.ever[id].Op == queue.OpTask {
+				if a.ever[id].Op == queue.OpTask && !a.gone[id] {
 					a.reread(id)
 				}
 			})
@@ -358,6 +375,26 @@ func (a *anything) goOn(d time.Duration) {
 	a.pass(d)
 }
 
+// read reads entries that were appended again.
+func (a *anything) read(n int) {
+	for range min(n, len(a.unread)) {
+		id := a.unread[0]
+		a.unread = a.unread[1:]
+		a.reread(id)
+	}
+}
+
+// takeover reads all there is.
+func (a *anything) takeover() {
+	a.unread = nil
+	for id := range a.ever {
+		if _, left := a.log[id]; !left {
+			a.gone[id] = true
+		}
+	}
+	a.world.takeover()
+}
+
 // comeToAnEnd lets everything run to its end, and nothing happen any more.
 func (a *anything) comeToAnEnd() {
 	if a.dies {
@@ -367,7 +404,7 @@ func (a *anything) comeToAnEnd() {
 		a.close(id)
 	}
 	for range 1000 {
-		if len(a.machine.tasks) == 0 {
+		if len(a.machine.tasks) == 0 && len(a.unread) == 0 {
 			return
 		}
 		a.begin(10)
@@ -375,6 +412,7 @@ func (a *anything) comeToAnEnd() {
 			a.succeed(id)
 		}
 		a.goOn(time.Second)
+		a.read(len(a.unread))
 	}
 	a.t.Fatalf("%v never end", a.which(every))
 }

@@ -24,11 +24,13 @@ const maxHistory = 20
 
 // task is a task that has not ended.
 type task struct {
-	entry queue.Entry // Begun counts the attempts
-	seq   uint64
-	phase phase // changed by enter alone
-	tally *tally
-	index int // in its tenant's heap
+	entry  queue.Entry // Begun counts the attempts
+	logged int         // attempts that its entry in the log counts; more than Begun where the latest one is found again
+	passed string      // the latest entry that was appended again in vain
+	seq    uint64
+	phase  phase // changed by enter alone
+	tally  *tally
+	index  int // in its tenant's heap
 
 	notBefore, deadline time.Time
 
@@ -39,6 +41,8 @@ type task struct {
 	token     int64
 	place     string
 	startedAt time.Time
+	foundAt   time.Time    // when an attempt first was placed, or ended, since this leader leads
+	burns     bool         // its attempt uses up budgets
 	fault     *queue.Fault // of the attempt before
 	history   []queue.AttemptRecord
 
@@ -117,6 +121,14 @@ func (t *task) outcome(now time.Time) *queue.Outcome {
 	out.StartedAt, out.FinishedAt = t.startedAt.UTC(), now.UTC()
 	out.Place, out.History, out.Children, out.SpentMS = t.place, t.history, t.counts, t.spent.Milliseconds()
 	return &out
+}
+
+// ownBytes are those of the result with which it will end.
+func (t *task) ownBytes() int {
+	if t.own == nil {
+		return 0
+	}
+	return t.own.Result.Size()
 }
 
 func (t *task) remember(a queue.AttemptRecord) {

@@ -135,14 +135,15 @@ func (m *Machine) endIfDone(t *task) {
 }
 
 // Drain returns up to about limit changes that are to be recorded in one piece and in this order: an end comes with
-// what it means for the parent. Recorded is to follow, before the next Drain.
-func (m *Machine) Drain(now time.Time, limit int) []queue.Change {
+// what it means for the parent. Their results have up to about bytes. Recorded is to follow, before the next Drain.
+func (m *Machine) Drain(now time.Time, limit, bytes int) []queue.Change {
 	var changes []queue.Change
 	parents := map[*task]struct{}{}
-	for len(m.ends) > 0 && len(changes) < limit {
+	for len(m.ends) > 0 && len(changes) < limit && bytes > 0 {
 		t := m.ends[0]
 		m.ends[0], m.ends = nil, m.ends[1:]
 		delete(m.dirty, t)
+		bytes -= t.own.Result.Size()
 		changes = append(changes, queue.Change{
 			Task: t.entry.Task, Class: t.entry.Meta.Class, Bytes: t.entry.Bytes, Outcome: t.outcome(now), Begun: t.stands,
 			Settled: append(append(t.settled, t.told...), t.entry.ID),
@@ -150,6 +151,9 @@ func (m *Machine) Drain(now time.Time, limit int) []queue.Change {
 		m.leave(t)
 		m.showBudgets(t)
 		for p := t.parent; p != nil; p = p.parent {
+			if _, counted := parents[p]; !counted {
+				bytes -= p.ownBytes()
+			}
 			parents[p] = struct{}{}
 		}
 	}
@@ -159,10 +163,13 @@ func (m *Machine) Drain(now time.Time, limit int) []queue.Change {
 		}
 	}
 	for t := range m.dirty {
-		if len(changes) >= 2*limit {
+		if len(changes) >= 2*limit || bytes <= 0 {
 			break
 		}
-		changes = append(changes, m.stand(now, t))
+		if t.known { // else it may be another's standing that would be overwritten; none of its attempts has begun
+			bytes -= t.ownBytes()
+			changes = append(changes, m.stand(now, t))
+		}
 	}
 	if len(m.settled) > 0 {
 		changes = append(changes, queue.Change{Settled: m.settled})

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -281,7 +282,7 @@ func TestADeadLetterMayBePutBackBeforeItsEndIsKnownToBeRecorded(t *testing.T) {
 	w.add("t", func(e *queue.Entry) { e.Meta.MaxAttempts = 1 })
 	w.begin(1)
 	w.machine.Ended(w.now, "t", broken)
-	changes := w.machine.Drain(w.now, 10)
+	changes := w.machine.Drain(w.now, 10, 1<<20)
 	for _, c := range changes {
 		w.apply(c)
 	}
@@ -318,4 +319,27 @@ func TestAFamilyThatCameTooLateEndsFromBelow(t *testing.T) {
 		}
 		w.empty()
 	}
+}
+
+// A batch of full results did not reach the store in its time, however often it was sent.
+func TestResultsAreRecordedInPiecesThatFit(t *testing.T) {
+	w := newWorld(t)
+	for i := range 5 {
+		w.add(fmt.Sprint("t", i), nil)
+	}
+	w.begin(5)
+	for i := range 5 {
+		w.machine.Ended(w.now, fmt.Sprint("t", i), Verdict{Result: &queue.Result{Reason: "Completed", Stdout: "0123456789"}})
+	}
+	for _, want := range []int{2, 2, 1} {
+		changes := w.machine.Drain(w.now, 10, 15)
+		for _, c := range changes {
+			w.apply(c)
+		}
+		w.machine.Recorded(w.now, changes)
+		if len(changes) != want {
+			t.Errorf("%d are recorded at once, want %d", len(changes), want)
+		}
+	}
+	w.empty()
 }

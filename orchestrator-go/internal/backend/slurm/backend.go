@@ -50,6 +50,7 @@ type Backend struct {
 	control control
 	watcher *watcher
 	metrics *metrics
+	late    latecomers
 	idle    func() // closes connections
 	log     *slog.Logger
 }
@@ -86,7 +87,7 @@ func assemble(opt Options, c control, idle func(), log *slog.Logger) *Backend {
 	log = log.With("component", "slurm")
 	m := newMetrics(opt.Metrics)
 	c = &measured{control: c, metrics: m}
-	return &Backend{opt: opt, control: c, metrics: m, idle: idle, log: log, watcher: newWatcher(c, opt.PollEvery, m, log)}
+	return &Backend{opt: opt, control: c, metrics: m, idle: idle, log: log, watcher: newWatcher(c, opt.PollEvery, m, log), late: newLatecomers()}
 }
 
 func (o Options) withDefaults() Options {
@@ -104,6 +105,7 @@ func (o Options) withDefaults() Options {
 // Close ends what runs in the background. Jobs go on.
 func (b *Backend) Close() {
 	b.watcher.close()
+	b.late.looks.Wait()
 	b.idle()
 }
 
@@ -157,17 +159,19 @@ func (b *Backend) abandon(ctx context.Context, p plan) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.opt.CancelWait)
 	defer cancel()
-	if err := b.endJobs(ctx, p.name); err != nil {
+	if _, err := b.endJobs(ctx, p.name); err != nil {
 		b.log.Warn("cannot tell whether a cancelled task left a job", "task", p.task.ID, "error", err)
 	}
 }
 
-func (b *Backend) endJobs(ctx context.Context, name string) error {
+// endJobs ends the jobs of a name, and says whether there were any.
+func (b *Backend) endJobs(ctx context.Context, name string) (some bool, err error) {
 	jobs, err := b.control.find(ctx, name)
-	for _, id := range liveIDs(group(jobs)) {
+	live := liveIDs(group(jobs))
+	for _, id := range live {
 		err = errors.Join(err, b.control.cancel(ctx, id))
 	}
-	return err
+	return len(live) > 0, err
 }
 
 // Reap ends the jobs of a task that earlier attempts have left, and marks its folder as done with.
@@ -175,15 +179,12 @@ func (b *Backend) Reap(ctx context.Context, task string) error {
 	if !taskID.MatchString(task) {
 		return nil // no job has such a name
 	}
-	for trouble := (trouble{patience: b.opt.Patience}); ; {
-		err := b.endJobs(ctx, b.opt.NamePrefix+task)
-		if err == nil {
-			break
-		}
-		b.log.Warn("Slurm does not end a task's job yet", "task", task, "error", err)
-		if err := trouble.wait(ctx, err); err != nil {
-			return err
-		}
+	some, err := b.insistEnd(ctx, task)
+	if err != nil {
+		return err
+	}
+	if !some {
+		b.lookAgain(task)
 	}
 	if b.opt.Spool == "" {
 		return nil

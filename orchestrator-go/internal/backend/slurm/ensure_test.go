@@ -107,6 +107,29 @@ func TestReapEndsWhatATaskLeft(t *testing.T) {
 	})
 }
 
+// The leader died of its submission, which came through when the task had been cancelled.
+func TestReapEndsAJobThatComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &doubling{later: 10 * time.Second}
+		b := assemble(Options{}.withDefaults(), d, func() {}, slog.New(slog.DiscardHandler))
+		defer b.Close()
+		task := taskOf(queue.Spec{})
+		if err := b.Reap(t.Context(), task.ID); err != nil || d.cancelled != nil {
+			t.Errorf("cancelled %v, %v", d.cancelled, err)
+		}
+		time.Sleep(b.opt.CallTimeout)
+		d.mu.Lock()
+		d.jobs = []job{{id: 17, state: pending}}
+		d.mu.Unlock()
+		time.Sleep(2 * slowSubmit)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if !slices.Equal(d.cancelled, []int64{17}) {
+			t.Errorf("cancelled %v", d.cancelled)
+		}
+	})
+}
+
 // Nobody knows of the folder, so another leader may have submitted the task, and its submission come through later.
 func TestSecondJobThatComesLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,6 +3,7 @@ package queuetest
 import (
 	"context"
 	"net"
+	"strings"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
@@ -56,4 +57,27 @@ func (c metered) Read(into []byte) (int, error) {
 	n, err := c.Conn.Read(into)
 	c.meter.received.Add(int64(n))
 	return n, err
+}
+
+// garbler is a hook that stores the specs of new tasks in a form that no version has.
+type garbler struct{}
+
+// DialHook implements redis.Hook.
+func (garbler) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessHook implements redis.Hook.
+func (garbler) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+// ProcessPipelineHook implements redis.Hook.
+func (garbler) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			for i, arg := range cmd.Args() {
+				if text, ok := arg.(string); ok {
+					cmd.Args()[i] = strings.Replace(text, `{"spec":{`, `{"spec":0,"other":{`, 1)
+				}
+			}
+		}
+		return next(ctx, cmds)
+	}
 }

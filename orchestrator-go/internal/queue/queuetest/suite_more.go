@@ -100,6 +100,7 @@ func trimmingAfterAMove(t *testing.T, open opener) {
 	}
 	l.record(queue.Change{Task: entries[0].Task, Move: &entries[0]})
 	l.one()
+	l.record(queue.Change{Settled: []string{entries[0].ID}})
 	if n := listed(); n < 1 || n > 150 { // the store cuts by whole blocks
 		t.Errorf("%d tasks can be listed after all but one have ended, long ago", n)
 	}

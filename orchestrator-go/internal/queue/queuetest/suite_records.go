@@ -55,6 +55,20 @@ func recordAgainAfterARevival(t *testing.T, open opener) {
 	}
 }
 
+// recordAgainAfterAMove loses a record of an end, of which the entry was appended again, and nobody has read it yet.
+func recordAgainAfterAMove(t *testing.T, open opener) {
+	q := open(longLease)
+	ids := submit(t, q, noop())
+	l := lead(t, q)
+	e := l.one()
+	l.record(queue.Change{Task: e.Task, Move: &e})
+	check(t, l.RecordAgain(t.Context(), l.term, []queue.Change{end(e, queue.Succeeded, nil)}))
+	expect(t, q, ids[0], queue.Succeeded, 1)
+	if tasks := l.begin(l.one()); tasks[0] != nil {
+		t.Errorf("the entry that was appended again asks for %+v", tasks[0])
+	}
+}
+
 func recordWhole(t *testing.T, open opener) {
 	q, other := open(), open()
 	ids := submit(t, q, noop(), noop())
@@ -199,6 +213,25 @@ func stale(t *testing.T, open opener) {
 	}
 	if tasks := l.begin(late); tasks[0] != nil {
 		t.Errorf("began %+v", tasks[0])
+	}
+}
+
+func unreadable(t *testing.T, open opener) {
+	q, newer := open(longLease), open(func(c *consumer) { c.hooks = append(c.hooks, garbler{}) })
+	submit(t, newer, noop(), noop())
+	good := submit(t, q, noop())[0]
+	l := lead(t, q)
+	entries := l.next(10)
+	l.finish(entries[1], queue.Dead)
+	if wanted, err := l.Wanted(t.Context(), entries); err != nil || !slices.Equal(wanted, []bool{true, false, true}) {
+		t.Errorf("wanted: %v, %v", wanted, err)
+	}
+	tasks := l.begin(entries...)
+	if bad := tasks[0]; bad == nil || bad.State != queue.Dead || bad.Fault.Code != "TaskUnreadable" {
+		t.Errorf("began %+v", bad)
+	}
+	if tasks[1] != nil || tasks[2] == nil || tasks[2].ID != good || tasks[2].State != queue.Queued {
+		t.Errorf("began %+v and %+v", tasks[1], tasks[2])
 	}
 }
 

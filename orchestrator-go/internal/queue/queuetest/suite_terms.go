@@ -235,7 +235,14 @@ func moves(t *testing.T, open opener) {
 	if moved.ID == old.ID || moved.Task != ids[0] || moved.Begun != 1 || moved.Generation != old.Generation {
 		t.Fatalf("moved to %+v", moved)
 	}
+	if got := l.adopt(); len(got) != 2 || got[0].ID != old.ID || got[0].Begun != 1 || got[1].BegunSince() {
+		t.Errorf("pending: %+v", got)
+	}
 	l.begin(moved)
+	if got := l.adopt(); len(got) != 2 || !got[1].BegunSince() {
+		t.Errorf("pending: %+v", got)
+	}
+	l.record(queue.Change{Settled: []string{old.ID}})
 	if got := l.adopt(); len(got) != 1 || got[0].ID != moved.ID || got[0].Begun != 2 {
 		t.Errorf("pending: %+v", got)
 	}
