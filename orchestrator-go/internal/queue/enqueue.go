@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -49,13 +51,14 @@ func (q *Redis) Enqueue(ctx context.Context, subs []Submission) ([]string, error
 			return nil, fmt.Errorf("enqueueing: %w", err)
 		}
 	}
+	lost := map[string][]Submission{}
 	for i, d := range drafts {
-		if *d.won {
-			continue
+		if !*d.won {
+			lost[d.entry.Task] = append(lost[d.entry.Task], subs[i])
 		}
-		if err := q.checkSame(ctx, d.entry.Task, subs[i].Spec); err != nil {
-			return nil, err
-		}
+	}
+	if err := q.checkSame(ctx, lost); err != nil {
+		return nil, err
 	}
 	return ids, nil
 }
@@ -85,13 +88,32 @@ func newID(idempotencyKey string) (string, error) {
 	return id.String(), err
 }
 
-func (q *Redis) checkSame(ctx context.Context, id string, spec Spec) error {
-	stored, err := q.record(ctx, id)
-	if err != nil {
+// checkSame compares what was sent with the tasks that are stored under their ids.
+func (q *Redis) checkSame(ctx context.Context, sent map[string][]Submission) error {
+	found, faults := 0, []error(nil)
+	err := q.eachView(ctx, slices.Collect(maps.Keys(sent)), func(v *view) {
+		found++
+		for _, sub := range sent[v.ID] {
+			if err := v.same(sub); err != nil {
+				faults = append(faults, err)
+			}
+		}
+	})
+	switch {
+	case err != nil:
 		return err
+	case len(faults) > 0:
+		return faults[0]
+	case found < len(sent):
+		return ErrNotFound // it has expired since
 	}
+	return nil
+}
+
+// same says whether a submission is the task that is stored. Errors: ErrIdempotencyConflict when it is not.
+func (v *view) same(sub Submission) error {
 	// Through JSON, so that nil and empty fields compare as they are stored.
-	text, err := encode(spec)
+	text, err := encode(sub.Spec)
 	if err != nil {
 		return err
 	}
@@ -99,11 +121,20 @@ func (q *Redis) checkSame(ctx context.Context, id string, spec Spec) error {
 	if err := json.Unmarshal([]byte(text), &normal); err != nil {
 		return fmt.Errorf("comparing with the stored task: %w", err)
 	}
-	if !reflect.DeepEqual(stored.Spec, normal) {
+	if v.putBack() {
+		normal.Parent = ""
+	}
+	if lost := v.putBack() && v.Spec.Deadline.IsZero(); lost || sub.stored && earlier(v.Spec.Deadline, normal.Deadline).Equal(v.Spec.Deadline) {
+		normal.Deadline = v.Spec.Deadline // one that had passed when it was put back, or that it has from a parent that is gone
+	}
+	if !reflect.DeepEqual(v.Spec, normal) {
 		return ErrIdempotencyConflict
 	}
 	return nil
 }
+
+// putBack says whether it was a dead letter, and has no parent any more for that.
+func (v *view) putBack() bool { return v.before != "" }
 
 func (q *Redis) record(ctx context.Context, id string) (record, error) {
 	var rec record

@@ -2,7 +2,8 @@ package queue
 
 import (
 	"context"
-	"errors"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -14,24 +15,24 @@ const maxDepth = 16
 // that are stored already, by their idempotency keys, need no parent any more.
 func (q *Redis) inherit(ctx context.Context, subs []Submission) ([]Submission, error) {
 	parents, err := q.parents(ctx, subs)
-	if err != nil || len(parents) == 0 {
-		return subs, err
+	if err != nil {
+		return nil, err
 	}
-	out := make([]Submission, len(subs))
-	for i, sub := range subs {
-		if sub.Spec.Parent != "" {
-			parent, found := parents[sub.Spec.Parent]
-			if err := mayHave(parent, found, sub.Spec.Tenant); err != nil {
-				if sub.stored, err = q.again(ctx, sub.Spec, err); err != nil {
-					return nil, err
-				}
-			}
-			sub.depth = parent.depth + 1
-			sub.Spec.Deadline = earlier(sub.Spec.Deadline, parent.Spec.Deadline)
+	out := slices.Clone(subs)
+	refusals := map[int]error{}
+	for i := range out {
+		sub := &out[i]
+		if sub.Spec.Parent == "" {
+			continue
 		}
-		out[i] = sub
+		parent, found := parents[sub.Spec.Parent]
+		if err := mayHave(parent, found, sub.Spec.Tenant); err != nil {
+			refusals[i] = err
+		}
+		sub.depth = parent.depth + 1
+		sub.Spec.Deadline = earlier(sub.Spec.Deadline, parent.Spec.Deadline)
 	}
-	return out, nil
+	return out, q.excuse(ctx, out, refusals)
 }
 
 // mayHave says why a parent takes no child of a tenant; nil when it does.
@@ -47,25 +48,36 @@ func mayHave(parent view, found bool, tenant string) error {
 	return nil
 }
 
-// again says whether a child that its parent refuses is sent again, and is stored since a time when it did not; else the
-// refusal is returned.
-func (q *Redis) again(ctx context.Context, spec Spec, refusal error) (bool, error) {
-	if spec.IdempotencyKey == "" {
-		return false, refusal
+// excuse marks those children that their parents refuse which are sent again, and are stored since a time when they did
+// not. Of any other, the refusal is returned.
+func (q *Redis) excuse(ctx context.Context, subs []Submission, refusals map[int]error) error {
+	sent := map[string][]int{}
+	for _, i := range slices.Sorted(maps.Keys(refusals)) {
+		key := subs[i].Spec.IdempotencyKey
+		if key == "" {
+			return refusals[i]
+		}
+		id, err := newID(key)
+		if err != nil {
+			return err
+		}
+		sent[id] = append(sent[id], i)
 	}
-	id, err := newID(spec.IdempotencyKey)
+	err := q.eachView(ctx, slices.Collect(maps.Keys(sent)), func(v *view) {
+		for _, i := range sent[v.ID] {
+			spec := &subs[i].Spec
+			subs[i].stored = v.Spec.Tenant == spec.Tenant && (v.Spec.Parent == spec.Parent || v.putBack())
+		}
+	})
 	if err != nil {
-		return false, err
+		return err
 	}
-	switch stored, err := q.record(ctx, id); {
-	case errors.Is(err, ErrNotFound):
-		return false, refusal
-	case err != nil:
-		return false, err
-	case stored.Spec.Tenant != spec.Tenant || stored.Spec.Parent != spec.Parent:
-		return false, refusal
+	for _, i := range slices.Sorted(maps.Keys(refusals)) {
+		if !subs[i].stored {
+			return refusals[i]
+		}
 	}
-	return true, nil
+	return nil
 }
 
 func (q *Redis) parents(ctx context.Context, subs []Submission) (map[string]view, error) {

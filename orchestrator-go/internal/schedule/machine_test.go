@@ -181,17 +181,20 @@ func (w *world) settle() {
 		w.reap()
 	}
 	for {
-		for _, e := range w.machine.Checks(2) {
+		checks := w.machine.Checks(2)
+		for _, e := range checks {
 			w.machine.Checked(w.now, e, w.wanted(e))
 		}
 		if w.dies && w.last == 0 {
 			return
 		}
 		changes := w.machine.Drain(w.now, 1, 1)
-		if len(changes) == 0 {
+		if len(changes) == 0 && len(checks) == 0 {
 			return
 		}
-		w.last--
+		if len(changes) > 0 {
+			w.last--
+		}
 		for _, c := range changes {
 			w.apply(c)
 		}

@@ -46,6 +46,8 @@ func Run(t *testing.T, server *Server) {
 		"a scope is closed":                              closes,
 		"children have a parent that has not ended":      parents,
 		"a child is sent again after its parent's end":   childAgain,
+		"a child is sent again after it was put back":    childAgainAfterARevival,
+		"a child is sent again when its parent is gone":  childAgainWithoutItsParent,
 		"a stale entry asks for nothing":                 stale,
 		"one that cannot be read holds up no other":      unreadable,
 		"a dead letter is listed and put back":           deadLetter,

@@ -177,6 +177,9 @@ func parents(t *testing.T, open opener) {
 	if err := child(queue.Spec{Noop: true, Tenant: "b", Parent: ids[0]}); !errors.Is(err, queue.ErrParentNotFound) {
 		t.Errorf("a child of another tenant's task: %v", err)
 	}
+	if err := child(queue.Spec{Noop: true, Parent: "unheard of"}); !errors.Is(err, queue.ErrParentNotFound) {
+		t.Errorf("a child of nobody: %v", err)
+	}
 	l.finish(entries[1], queue.Succeeded)
 	if err := child(queue.Spec{Noop: true, Parent: ids[1]}); !errors.Is(err, queue.ErrParentEnded) {
 		t.Errorf("a child of a task that has ended: %v", err)
@@ -213,6 +216,57 @@ func stale(t *testing.T, open opener) {
 	}
 	if tasks := l.begin(late); tasks[0] != nil {
 		t.Errorf("began %+v", tasks[0])
+	}
+}
+
+// A dead letter has lost its parent when it was put back, and its deadline where that had passed.
+func childAgainAfterARevival(t *testing.T, open opener) {
+	for name, ends := range map[string]bool{"its parent lives": false, "its parent has ended": true} {
+		q := open(longLease)
+		parent := submit(t, q, queue.Spec{Scope: true, Deadline: time.Now().Add(time.Second).UTC()})[0]
+		l := lead(t, q)
+		scope := l.one()
+		spec := queue.Spec{Noop: true, Parent: parent, IdempotencyKey: name, Class: queue.Short, MaxAttempts: 3}
+		id := submit(t, q, spec)[0]
+		l.finish(l.one(), queue.Dead)
+		if ends {
+			l.finish(scope, queue.Succeeded)
+			Eventually(t, patience, "the deadline has passed", func() bool { return time.Now().After(scope.Meta.Deadline) })
+		}
+		_, err := q.Revive(t.Context(), id)
+		check(t, err)
+		if again, err := q.Enqueue(t.Context(), []queue.Submission{{Spec: spec}}); err != nil || again[0] != id {
+			t.Errorf("%s: %q, %v, want %s", name, again, err, id)
+		}
+		spec.Noop = false
+		if _, err := q.Enqueue(t.Context(), []queue.Submission{{Spec: spec}}); !errors.Is(err, queue.ErrIdempotencyConflict) {
+			t.Errorf("%s: another task under the same key: %v", name, err)
+		}
+		l.next(10)
+		l.resign()
+	}
+}
+
+// A dead letter is kept for longer than the scope in which it was, of which it had its deadline.
+func childAgainWithoutItsParent(t *testing.T, open opener) {
+	q := open(longLease, shortTTL)
+	parent := submit(t, q, queue.Spec{Scope: true, Deadline: time.Now().Add(time.Hour).UTC()})[0]
+	l := lead(t, q)
+	scope := l.one()
+	spec := queue.Spec{Noop: true, Parent: parent, IdempotencyKey: "k", Class: queue.Short, MaxAttempts: 3}
+	id := submit(t, q, spec)[0]
+	l.finish(l.one(), queue.Dead)
+	l.finish(scope, queue.Succeeded)
+	Eventually(t, patience, "the parent expires", func() bool {
+		_, err := q.Get(t.Context(), parent)
+		return errors.Is(err, queue.ErrNotFound)
+	})
+	if again, err := q.Enqueue(t.Context(), []queue.Submission{{Spec: spec}}); err != nil || again[0] != id {
+		t.Errorf("sent again: %q, %v, want %s", again, err, id)
+	}
+	spec.Deadline = time.Now().UTC()
+	if _, err := q.Enqueue(t.Context(), []queue.Submission{{Spec: spec}}); !errors.Is(err, queue.ErrIdempotencyConflict) {
+		t.Errorf("with a deadline that it does not have: %v", err)
 	}
 }
 
@@ -259,6 +313,8 @@ func childAgain(t *testing.T, open opener) {
 	if _, err := send(func(s *queue.Spec) { s.Argv = []string{"/bin/false"} }); !errors.Is(err, queue.ErrIdempotencyConflict) {
 		t.Errorf("another task under the same key: %v", err)
 	}
+	_, err = q.Enqueue(t.Context(), slices.Repeat([]queue.Submission{{Spec: spec}}, 3)) // a batch
+	check(t, err)
 	for name, change := range map[string]func(*queue.Spec){
 		"with another key": func(s *queue.Spec) { s.IdempotencyKey = "other" }, "without": func(s *queue.Spec) { s.IdempotencyKey = "" },
 	} {
