@@ -24,6 +24,8 @@ type Attempt struct {
 	// Token grows with every attempt, across restarts: whoever the attempt writes to can refuse a lower
 	// one than it has seen (a fencing token, Kleppmann 2016).
 	Token int64
+	// Fresh says that no attempt was made before, so that there is no work to be found again.
+	Fresh bool
 	// Started is to be called when a place to run was found; place names it for people.
 	Started func(place string)
 }

@@ -23,6 +23,7 @@ type attempt struct {
 	task   queue.Task
 	number int
 	token  int64
+	fresh  bool            // no attempt was made before
 	ctx    context.Context // ends, with a cause of package backend, when it is to be let go
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when it has ended
@@ -110,7 +111,7 @@ func (r *reign) runSafely(a *attempt) (result *queue.Result, err error) {
 	ctx, span := telemetry.BeginAttempt(a.ctx, a.task.Traceparent, a.task.ID, a.number, a.token)
 	defer func() { telemetry.End(span, err) }()
 	return place.Backend.Run(ctx, backend.Attempt{
-		Task: a.task, Number: a.number, Token: a.token, Started: func(where string) { r.placed(a, where) },
+		Task: a.task, Number: a.number, Token: a.token, Fresh: a.fresh, Started: func(where string) { r.placed(a, where) },
 	})
 }
 

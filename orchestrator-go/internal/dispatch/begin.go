@@ -134,6 +134,7 @@ func (r *reign) start(m *schedule.Machine, a *attempt, task *queue.Task) {
 		m.Unreadable(now, id, task.Fault)
 		return
 	}
+	a.fresh = m.Fresh(id)
 	if a.number = m.Begun(now, id, r.term.Token); a.number == 0 {
 		r.giveBack(a)
 		return

@@ -48,7 +48,10 @@ func TestAPanicIsThatTasksFailure(t *testing.T) {
 func TestFaultsAreRetriedLaterEachTime(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {
 		var at []time.Time
-		w.on("t", func(context.Context, backend.Attempt) (*queue.Result, error) {
+		w.on("t", func(_ context.Context, a backend.Attempt) (*queue.Result, error) {
+			if a.Fresh != (a.Number == 1) {
+				t.Errorf("attempt %d is fresh: %v", a.Number, a.Fresh)
+			}
 			if at = append(at, time.Now()); len(at) < 5 {
 				return nil, errLost
 			}

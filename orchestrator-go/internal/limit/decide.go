@@ -59,7 +59,8 @@ func (v *Vegas) wanted() (least time.Duration, exact float64) {
 }
 
 func (v *Vegas) decide(now time.Time, s summary) {
-	v.decided, v.judged = now, true
+	v.decided = now
+	v.judged = v.judged || s.full || v.trial != nil // one with room left says nothing of the limit
 	if v.baseline == 0 {
 		v.baseline = s.latency
 	}

@@ -100,7 +100,8 @@ func (v *Vegas) comeBack(now time.Time) {
 }
 
 // Capacity takes how many attempts the backend says it takes at once. As long as nothing has told how many serve best,
-// that is the limit, for where commands take hours nothing does for hours; later the limit changes in proportion.
+// that is the limit, for where commands take hours nothing does for hours; later the limit changes in proportion, but
+// does not grow beyond the capacity by that.
 func (v *Vegas) Capacity(n int) {
 	if n > 0 && v.resize(n) && v.opt.OnGrow != nil {
 		v.opt.OnGrow()
@@ -118,7 +119,7 @@ func (v *Vegas) resize(n int) (grew bool) {
 		v.move(float64(max(n, v.opt.Initial)))
 	case was > 0:
 		v.trial = nil
-		v.move(v.limit * float64(n) / float64(was))
+		v.move(min(v.limit*float64(n)/float64(was), max(v.limit, float64(n))))
 	}
 	return int(v.limit) > before
 }

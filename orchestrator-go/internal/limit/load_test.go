@@ -93,3 +93,31 @@ func TestShortPressureChangesNothing(t *testing.T) {
 		}
 	})
 }
+
+// The first limit, which had nothing to do with the capacity, was taken for one that had been found, and multiplied.
+func TestALimitThatWasNeverReachedFollowsTheCapacityAlone(t *testing.T) {
+	for name, use := range map[string]func(Limiter){
+		"light load": func(l Limiter) {
+			for range 200 {
+				p, _ := l.TryAcquire()
+				time.Sleep(100 * time.Millisecond)
+				p.Done(100 * time.Millisecond)
+			}
+		},
+		"pressure that lowers nothing": func(l Limiter) { fill(l); l.Pressure(1.06) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := vegas(t, func(*Options) {})
+				l.Capacity(4)
+				use(l)
+				if l.Capacity(40); l.Limit() != 40 {
+					t.Errorf("limit %d at a capacity of 40", l.Limit())
+				}
+				if l.Capacity(4); name == "light load" && l.Limit() != 16 {
+					t.Errorf("limit %d at a capacity of 4, want the first one", l.Limit())
+				}
+			})
+		})
+	}
+}

@@ -42,6 +42,12 @@ func (m *Machine) parkIfFull(t *task) bool {
 	return true
 }
 
+// Fresh says of a picked task that no attempt was made at it, by this leader or another.
+func (m *Machine) Fresh(id string) bool {
+	t := m.tasks[id]
+	return !t.lingers && t.logged == 0 && t.entry.Begun == 0 && t.entry.Meta.Earlier == 0
+}
+
 // Begun notes that an attempt of a picked task is counted, and has a token. It returns the attempt's
 // number; 0 when nobody wants it any more: it is not to run, and needs no Ended.
 func (m *Machine) Begun(now time.Time, id string, token func(attempt int) int64) int {

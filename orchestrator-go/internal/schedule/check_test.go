@@ -247,3 +247,19 @@ func TestAnEntryThatWasAppendedInVainStaysSettled(t *testing.T) {
 	w.succeed("t")
 	w.empty()
 }
+
+func TestOnlyTheFirstAttemptOfAllLeadersIsFresh(t *testing.T) {
+	w := newWorld(t)
+	w.add("job", func(e *queue.Entry) { e.Meta.Backend = queue.SlurmBackend })
+	for _, want := range []bool{true, false} {
+		picked := w.machine.Pick(1, func(queue.Entry) bool { return true })
+		if len(picked) != 1 || w.machine.Fresh("job") != want {
+			t.Errorf("picked %v, want it fresh: %v", picked, want)
+		}
+		w.start(picked[0])
+		w.takeover()
+	}
+	w.begin(1)
+	w.succeed("job")
+	w.empty()
+}

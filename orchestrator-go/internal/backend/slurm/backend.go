@@ -138,7 +138,7 @@ func (b *Backend) over(ctx context.Context, err error) bool {
 }
 
 func (b *Backend) run(ctx context.Context, p plan, a backend.Attempt) (_ *queue.Result, err error) {
-	fresh := false
+	fresh := a.Fresh
 	if p.folder != "" {
 		if fresh, err = b.prepare(p); err != nil {
 			return nil, &backend.Fault{Code: "SlurmSpool", Message: "the spool shared with Slurm's nodes cannot be written", Cause: err}

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dspyagent.io/orchestrator/internal/backend"
 	"dspyagent.io/orchestrator/internal/queue"
 )
 
@@ -22,6 +23,7 @@ type doubling struct {
 	jobs      []job
 	cancelled []int64
 	silent    int // further times that it does not answer
+	finds     int
 }
 
 func (d *doubling) submit(_ context.Context, s submission) (int64, error) {
@@ -44,6 +46,7 @@ func (d *doubling) submit(_ context.Context, s submission) (int64, error) {
 func (d *doubling) find(context.Context, string) ([]job, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.finds++
 	if d.silent > 0 {
 		d.silent--
 		return nil, &failure{message: "no answer"}
@@ -139,6 +142,25 @@ func TestSecondJobThatComesLater(t *testing.T) {
 		u := begin(t, b, taskOf(queue.Spec{Argv: sh("true")}))
 		if r := u.result(); r.Slurm.JobID != 17 || !slices.Equal(d.cancelled, []int64{18}) {
 			t.Errorf("followed %d, cancelled %v", r.Slurm.JobID, d.cancelled)
+		}
+	})
+}
+
+// Without a spool all of Slurm's jobs were listed three times for each task, to find what nobody could have submitted.
+func TestAFirstAttemptIsNotLookedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for fresh, want := range map[bool]int{true: 0, false: 2} {
+			d := &doubling{}
+			b := assemble(Options{}.withDefaults(), d, func() {}, slog.New(slog.DiscardHandler))
+			defer b.Close()
+			a := backend.Attempt{Task: taskOf(queue.Spec{Argv: sh("true")}), Number: 1, Fresh: fresh}
+			p, err := b.plan(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.ensure(t.Context(), p, a.Fresh); err != nil || d.finds != want {
+				t.Errorf("fresh %v: asked %d times, %v", fresh, d.finds, err)
+			}
 		}
 	})
 }
