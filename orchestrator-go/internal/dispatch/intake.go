@@ -45,6 +45,9 @@ func (r *reign) readAll() (count int, all bool) {
 		if r.taking.Err() != nil {
 			return count, false
 		}
+		if err != nil && len(entries) > 0 {
+			r.log.Error("cannot read something in the log", "entries", len(entries), "error", err)
+		}
 		r.admit(entries)
 		count += len(entries)
 		switch {
