@@ -21,21 +21,22 @@ from dspy_operator.cluster import Cluster
 from dspy_operator.controller import Controller
 from dspy_operator.lease import Elector
 from dspy_operator.metrics import Metrics
-from dspy_operator.names import Key
 from dspy_operator.orchestrator import Orchestrator
 from dspy_operator.outside import Outside
+from dspy_operator.queues import Queues
 from dspy_operator.ray_dashboard import RayDashboard
 from dspy_operator.reconcile.context import Context
 from dspy_operator.serving import Server
 from dspy_operator.settings import Settings
 from dspy_operator.store import PODS, Store
-from dspy_operator.workqueue import WorkQueue
 
 logger = logging.getLogger("dspy_operator")
 
 _CRD_POLL_S = 2.0
 _LIST_AGAIN_S = 1.0
 _DRAIN_S = 5.0
+
+_Job = Callable[[], Coroutine[Any, Any, None]]
 
 
 def main() -> None:
@@ -60,7 +61,7 @@ async def operate(made: Settings) -> None:
     _end_on_signals()
     metrics = Metrics()
     async with Cluster(metrics.wrote) as cluster, Outside() as outside, Agents() as agents:
-        queue: WorkQueue[Key] = WorkQueue(in_second_lane=lambda key: key.plural == names.AGENT_POOLS)
+        queue = Queues()
         ctx = Context(made, cluster, agents, Store(), lambda: datetime.now(UTC), queue.add)
         _reach(ctx, outside)
         elector = Elector(
@@ -76,12 +77,12 @@ async def operate(made: Settings) -> None:
         async with _served(made, metrics, watching):
             await _crds(cluster)
             controller = Controller(ctx, metrics)
-            jobs: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            jobs: list[_Job] = [
                 elector.run,
-                queue.keep_time,
+                *queue.clocks(),
                 lambda: _inform(ctx, cluster, elector, informed),
                 lambda: resync.keep(ctx, cluster, made.watch_namespaces, queue.add),
-                *(lambda: _lead(informed, queue, controller) for _ in range(made.workers)),
+                *_leading(informed, queue.workers(made.workers, controller.reconcile, controller.failed)),
             ]
             await _until_stopped(jobs, _watch(ctx, queue, made, watching))
             await _release(elector)
@@ -120,13 +121,17 @@ async def _inform(ctx: Context, cluster: Cluster, elector: Elector, informed: as
     await asyncio.Event().wait()  # a job that ends would end the operator
 
 
-async def _lead(informed: asyncio.Event, queue: WorkQueue[Key], controller: Controller) -> None:
-    """One worker: idle as a follower (the queue fills meanwhile, each key once), at work as the leader."""
-    await informed.wait()
-    await queue.work(controller.reconcile, controller.failed)
+def _leading(informed: asyncio.Event, workers: list[_Job]) -> list[_Job]:
+    """Workers that are idle as a follower (the queue fills meanwhile, each key once), at work as the leader."""
+
+    async def lead(worker: _Job) -> None:
+        await informed.wait()
+        await worker()
+
+    return [functools.partial(lead, worker) for worker in workers]
 
 
-async def _watch(ctx: Context, queue: WorkQueue[Key], made: Settings, watching: asyncio.Event) -> None:
+async def _watch(ctx: Context, queue: Queues, made: Settings, watching: asyncio.Event) -> None:
     await kopf.operator(
         registry=handlers.registry(ctx, queue.add),
         settings=handlers.settings(),
@@ -201,7 +206,7 @@ async def _served(made: Settings, metrics: Metrics, watching: asyncio.Event) -> 
         await server.stop()
 
 
-def _expose(metrics: Metrics, store: Store, queue: WorkQueue[Key], elector: Elector) -> None:
+def _expose(metrics: Metrics, store: Store, queue: Queues, elector: Elector) -> None:
     metrics.watch("queue_depth", "Objects that wait for a worker.", lambda: len(queue))
     metrics.watch(
         "queue_delayed", "Objects that will be looked at again at a set time.", lambda: queue.delayed
