@@ -234,6 +234,20 @@ def test_a_job_whose_submission_was_not_answered_is_cancelled_with_its_object(tm
     assert world.queue.tasks[0]["state"] == "Cancelled"
 
 
+def test_a_job_that_ended_may_go_without_us_and_an_edit_of_it_is_seen(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.passes(1, 1)
+    world.happen("begin")
+    assert world.job()["metadata"]["finalizers"]
+    world.happen("succeed")
+    world.passes(2, 1)
+    assert is_true(world.job(), "Complete")
+    assert world.job()["metadata"]["finalizers"] == []
+    world.job()["metadata"]["generation"] = 2
+    world.passes(1, 1)
+    assert world.job()["status"]["observedGeneration"] == 2
+
+
 def test_a_deadline_counts_from_the_jobs_first_start(tmp_path: Path) -> None:
     """An orchestrator that restarts takes the job up as an attempt of its own, with a start of its own."""
     world = World(tmp_path)

@@ -63,8 +63,7 @@ async def log(ctx: Context, job: Object) -> tuple[str, str]:
 
 async def release(ctx: Context, job: Object) -> float | None:
     """A deleted TrainingJob: cancels its job, then lets the object go; without Slurm's answer after a bounded time."""
-    kept = job["metadata"].get("finalizers") or []
-    if names.FINALIZER_SLURM not in kept:
+    if names.FINALIZER_SLURM not in (job["metadata"].get("finalizers") or []):
         return None
     try:
         cancelled, trouble = await stop(ctx, job), "Slurm has not ended it"
@@ -77,9 +76,18 @@ async def release(ctx: Context, job: Object) -> float | None:
         number = job["status"].get("slurmJobId", "of this TrainingJob")
         message = f"Slurm job {number} could not be cancelled ({trouble}): cancel it in Slurm by hand."
         await tell(ctx, names.TRAINING_JOBS, job, "SlurmJobAbandoned", message)
-    without = [each for each in kept if each != names.FINALIZER_SLURM]
-    await ctx.cluster.set_finalizers(names.TRAINING_JOBS, job, without)
+    await let_go(ctx, job)
     return None
+
+
+async def let_go(ctx: Context, job: Object) -> None:
+    """Nothing runs any more: the object may go, even where neither we nor the orchestrator are left."""
+    kept = job["metadata"].get("finalizers") or []
+    if names.FINALIZER_SLURM in kept:
+        without = [each for each in kept if each != names.FINALIZER_SLURM]
+        stored = await ctx.cluster.set_finalizers(names.TRAINING_JOBS, job, without)
+        if not job["metadata"].get("deletionTimestamp"):  # else it is gone by now
+            ctx.store.put(names.TRAINING_JOBS, stored)
 
 
 async def _hold(ctx: Context, job: Object) -> None:

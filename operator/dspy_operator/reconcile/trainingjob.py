@@ -253,6 +253,7 @@ async def _end(ctx: Context, job: Object, kind: str, words: tuple[str, str], fie
 async def _clean_up(ctx: Context, job: Object) -> float | None:
     """After the end: nothing may run on. A RayJob that ended stays for its readers, until the TrainingJob goes."""
     backend = _BACKENDS[job["spec"]["backend"]]
+    job = await _note(ctx, job, {"observedGeneration": job["metadata"]["generation"]})
     try:
         run = await backend.look(ctx, job)
         if run is not None and (not run.is_over or run.reason == "RestartedByBackend"):
@@ -260,6 +261,7 @@ async def _clean_up(ctx: Context, job: Object) -> float | None:
             return _STOP_POLL_S
     except (errors.ServiceError, StalledError):
         return _UNREACHABLE_S
+    await training_slurm.let_go(ctx, job)
     ttl_s = job["spec"].get("ttlSecondsAfterFinished")
     return await expire(ctx, names.TRAINING_JOBS, job, job["status"]["completionTime"], ttl_s)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -57,6 +57,11 @@ def conditions(kind: str, reason: str, message: str, *, submitted: bool) -> tupl
 
 
 def again(run: Run, why: str) -> Run:
-    """The same attempt, begun a second time by its backend: over for us, since it did not resume."""
+    """The same attempt, begun a second time by its backend: over for us, since it did not resume.
+
+    Where it came to its end before anybody saw that, what it has done is done: it counts, and says how it was.
+    """
+    if run.state == "Succeeded":
+        return replace(run, message=f"{run.message} {why}: this is what began again from the start.")
     message = f"{why}, which begins the trainer again without a checkpoint: the run is ended."
     return Run(run.attempt, "Failed", "RestartedByBackend", message, run.fields, infrastructure=True)

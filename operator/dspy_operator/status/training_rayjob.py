@@ -27,7 +27,7 @@ _PENDING_WORDS = {
 def judge(job: Object, rayjob: Object) -> Run:
     """How the attempt that the RayJob makes stands. `job` is the TrainingJob, whose status has the last look."""
     run = _of(rayjob)
-    if run.is_over or job["status"].get("attempts") != run.attempt:
+    if job["status"].get("attempts") != run.attempt:
         return run
     known = job["status"].get("startTime")
     # The same jobId, submitted anew after the head was lost: only the start of the job in Ray tells. Whole seconds.

@@ -22,6 +22,10 @@ _STATES: dict[str, State] = {
     "Cancelled": "Failed",
     "Dead": "Failed",
 }
+_HOW = {
+    "TimedOut": "The trainer was ended at its time limit",
+    "OOMKilled": "The trainer was ended for want of memory: ask for more with slurm.memoryPerNode",
+}
 # Why the orchestrator gives up following a job that may still run: it takes that up again.
 _MAY_STILL_RUN = frozenset({"SlurmUnreachable", "SlurmAuth"})
 
@@ -53,7 +57,7 @@ def judge(job: Object, task: Object) -> Run:
         ended_at=_time(task.get("finished_at")),
         infrastructure=task["state"] == "Dead",
     )
-    if run.is_over:
+    if task["state"] in ("Cancelled", "Dead"):
         return run
     lost = _lost(task)
     if lost is not None:
@@ -75,13 +79,15 @@ def _lost(task: Object) -> Object | None:
 
 def _after(run: Run, lost: Object) -> Run:
     """The run, where another job is to be submitted in place of its own: that one would begin from the start."""
-    reason = plain(str(lost["error"].get("message") or lost["error"].get("code")))
+    because = plain(str(lost["error"].get("message") or lost["error"].get("code")))
     began = _time(lost.get("started_at"))
     known: Object = {} if began is None else {"startTime": timestamp(began)}
     found = _PLACE.fullmatch(lost["place"])
     if found is not None:
         known["slurmJobId"] = int(found[1])
-    given_up = again(run, f"{lost['place'].capitalize()} ended ({reason}) and is submitted once more")
+    given_up = again(run, f"{lost['place'].capitalize()} ended ({because}) and another one takes its place")
+    if given_up.state == "Succeeded":
+        return given_up
     return replace(given_up, fields={**run.fields, **known})
 
 
@@ -106,7 +112,9 @@ def _words(state: State, task: Object, result: Object, slurm: Object) -> tuple[s
 
 
 def _ended(result: Object, slurm: Object) -> str:
-    how = f"The trainer exited with code {result.get('exit_code')}"
+    how = _HOW.get(str(result.get("reason")), "The trainer failed")
+    if result.get("exit_code") is not None:
+        how = f"The trainer exited with code {result['exit_code']}"
     if result.get("signal"):
         how = f"The trainer was ended by signal {result['signal']}"
     in_slurm = f" (Slurm says {slurm['state']})" if slurm.get("state") else ""
