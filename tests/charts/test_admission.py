@@ -56,6 +56,31 @@ def test_a_queue_must_have_a_name(apiserver: Apiserver) -> None:
     assert create(apiserver, "TrainingJob", {"labels": {key: "gpu"}}).status_code == 201
 
 
+def test_what_was_there_before_may_stay_and_be_deleted(apiserver: Apiserver) -> None:
+    path = f"/apis/dspyagent.io/v1alpha1/namespaces/{NAMESPACE}/trainingjobs"
+    metadata = {"name": "old", "finalizers": ["example.org/held"], **RESERVED}
+    manifest = {
+        "apiVersion": "dspyagent.io/v1alpha1",
+        "kind": "TrainingJob",
+        "metadata": metadata,
+        "spec": MINIMAL["TrainingJob"],
+    }
+    as_operator = {"Impersonate-User": OPERATOR, "Impersonate-Group": "system:masters"}
+    assert apiserver.http.post(path, json=manifest, headers=as_operator).status_code == 201
+
+    def change(**metadata: object) -> int:
+        merge = {"Content-Type": "application/merge-patch+json"}
+        asked = {"metadata": metadata}
+        return apiserver.http.patch(f"{path}/old", json=asked, headers=merge).status_code
+
+    assert change(labels={"team": "y"}) == 200
+    assert change(labels={"dspyagent.io/session": "another"}) == 422
+    assert change(labels={"dspyagent.io/pool": "x"}) == 422
+    assert apiserver.http.delete(f"{path}/old").status_code == 200
+    assert change(labels={"dspyagent.io/session": "another"}, finalizers=None) == 200
+    assert apiserver.http.get(f"{path}/old").status_code == 404
+
+
 def create(
     server: Apiserver, kind: str, metadata: Manifest, headers: dict[str, str] | None = None
 ) -> httpx.Response:
