@@ -21,6 +21,8 @@ const (
 	defaultPath = "/usr/local/bin:/usr/bin:/bin"
 	// maxTime is Slurm's own bound of a time limit, a year, in minutes.
 	maxTime = 365 * 24 * 60
+	// longestTimeout is the API's own bound of a task's timeout, a day, in milliseconds.
+	longestTimeout = 24 * 60 * 60 * 1000
 )
 
 // jobOptions are the options of a job that a task may choose, checked.
@@ -150,10 +152,14 @@ func refuseOptions(o queue.Slurm) error {
 	return nil
 }
 
-// minutes is the time limit that Slurm is given: the task's own wish, else its timeout rounded up.
+// minutes is the time limit that Slurm is given: the task's own wish, else its timeout rounded up. The longest timeout
+// there is says nothing of the job: 0, the partition's limit, where Slurm would hold a job that asks for more for ever.
 func minutes(spec queue.Spec, chosen queue.Slurm) int64 {
 	if chosen.TimeLimitMinutes > 0 {
 		return min(int64(chosen.TimeLimitMinutes), maxTime)
+	}
+	if spec.TimeoutMS >= longestTimeout {
+		return 0
 	}
 	return min((spec.TimeoutMS+59_999)/60_000, maxTime)
 }

@@ -22,3 +22,16 @@ func TestSlurmsOwnVariablesStay(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestTheTimeLimitIsThePartitionsWhereNothingElseIsAskedFor(t *testing.T) {
+	for _, c := range []struct {
+		timeoutMS int64
+		chosen    int
+		want      int64
+	}{{60_001, 0, 2}, {86_400_000, 0, 0}, {86_400_000, 720, 720}} {
+		got := minutes(queue.Spec{TimeoutMS: c.timeoutMS}, queue.Slurm{TimeLimitMinutes: c.chosen})
+		if got != c.want {
+			t.Errorf("timeout %d ms, limit %d min: Slurm gets %d, not %d", c.timeoutMS, c.chosen, got, c.want)
+		}
+	}
+}
