@@ -3,6 +3,7 @@
 OperatorError
 ├── SettingsError          a flag or environment variable is wrong; the message names it
 ├── StalledError           a spec cannot work until a person changes something: becomes the Stalled condition
+├── NotYetError            something is going away by itself, and is waited for: becomes the Reconciling condition
 ├── ReportInvalidError     a container's termination message is not what we agreed on
 ├── LeaseLostError         another replica leads, or the lease could not be renewed in time
 ├── ServiceError           the orchestrator, or Ray's dashboard, said no, or nothing
@@ -44,6 +45,16 @@ class StalledError(OperatorError):
     """
 
     def __init__(self, reason: str, message: str, retry_s: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retry_s = retry_s
+
+
+class NotYetError(OperatorError):
+    """What is in the way goes by itself. `reason` and `message` tell of it, `retry_s` is when to look again."""
+
+    def __init__(self, reason: str, message: str, retry_s: float) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message

@@ -45,6 +45,7 @@ class TasksInMemory:
         self.specs: list[Object] = []
         self.logs: list[str] = []
         self.deaf, self.lines, self.unanswered = 0, 1, 0
+        self.deathless = False
 
     async def submit(self, task: Object) -> str:
         for index, known in enumerate(self.specs):
@@ -68,7 +69,7 @@ class TasksInMemory:
 
     async def cancel(self, task_id: str) -> Object | None:
         task = self.tasks[int(task_id)]
-        if task["state"] not in OVER:
+        if task["state"] not in OVER and not self.deathless:
             task["state"] = "Cancelled"
         return dict(task)
 
@@ -246,6 +247,23 @@ def test_a_job_that_ended_may_go_without_us_and_an_edit_of_it_is_seen(tmp_path: 
     world.job()["metadata"]["generation"] = 2
     world.passes(1, 1)
     assert world.job()["status"]["observedGeneration"] == 2
+
+
+def test_a_run_that_does_not_end_is_told_of(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.passes(1, 1)
+    world.happen("begin")
+    world.happen("checkpoint")
+    world.queue.deathless = True
+    world.passes(2, 6)
+    world.happen("suspend")
+    world.passes(20, 6)
+    told = find(world.job(), "Stalled")
+    assert told is not None
+    assert told["reason"] == "RunDoesNotEnd"
+    world.queue.deathless = False
+    world.passes(4, 6)
+    assert is_true(world.job(), "Suspended")
 
 
 def test_a_deadline_counts_from_the_jobs_first_start(tmp_path: Path) -> None:

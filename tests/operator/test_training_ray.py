@@ -201,6 +201,21 @@ def test_created_suspended(kube: Kube, kuberay: StandInKubeRay, trained: Operato
     until_status(kube, "rank", attempts=1, jobState="Running")
 
 
+def test_created_again_while_the_former_rayjob_goes(
+    kube: Kube, kuberay: StandInKubeRay, trained: OperatorProcess
+) -> None:
+    kube.training("rank", **JOB)
+    former = kuberay.run("rank")
+    until_status(kube, "rank", jobState="Running")
+    kube.delete("trainingjobs", "rank")
+    kube.delete("rayjobs", "rank")  # as the garbage collector does
+    kube.until("trainingjobs", "rank", lambda job: job is None)
+    kube.training("rank", **JOB)
+    kube.until_condition("trainingjobs", "rank", "Reconciling", "WaitingForDeletion")
+    kuberay.clear("rank")
+    assert kuberay.run("rank")["metadata"]["uid"] != former["metadata"]["uid"]
+
+
 def test_deadline(kube: Kube, kuberay: StandInKubeRay, trained: OperatorProcess) -> None:
     kube.training("rank", **JOB, activeDeadlineSeconds=2)
     kuberay.run("rank")

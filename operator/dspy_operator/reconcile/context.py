@@ -64,7 +64,7 @@ class AgentClient(Protocol):
 @dataclass
 class Pace:
     """What a process remembers of a task with many runs: what it need not do again, and when it did what it may not do
-    often; of a training job, since when its log could not be read. Times are those of `Context.now`.
+    often; of a training job, since when its log could not be read, or its run should end. Times are `Context.now`'s.
     """
 
     pods_listed: bool = False
@@ -72,6 +72,7 @@ class Pace:
     looked_at: datetime | None = None
     written_at: datetime | None = None
     unheard_since: datetime | None = None
+    stopping_since: datetime | None = None
 
 
 @dataclass

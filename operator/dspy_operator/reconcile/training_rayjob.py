@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dspy_operator import errors
 from dspy_operator.desired.rayjob import rayjob
-from dspy_operator.errors import StalledError
+from dspy_operator.errors import NotYetError, StalledError
 from dspy_operator.reconcile import references
 from dspy_operator.reconcile.context import Context
 from dspy_operator.status import training_rayjob
@@ -12,6 +12,7 @@ from dspy_operator.status.training import Run
 from dspy_operator.store import Object
 
 _RETRY_S = 15.0
+_GOING_S = 1.0
 _NOT_INSTALLED = (
     "This cluster has no RayJobs (ray.io/v1): install the KubeRay operator with its CRDs, "
     "and this goes on by itself."
@@ -34,8 +35,7 @@ async def start(
     except errors.NotFoundError as error:
         raise StalledError("KubeRayNotInstalled", _NOT_INSTALLED, _RETRY_S) from error
     except errors.AlreadyExistsError as error:
-        taken = f"A RayJob named {job['metadata']['name']} belongs to something else: delete it, or rename this object."
-        raise StalledError("RayJobNameTaken", taken, _RETRY_S) from error
+        raise await _taken(ctx, job) from error
     except (errors.ForbiddenError, errors.InvalidError) as error:
         refused = f"The apiserver refused the RayJob: {error.message}"
         raise StalledError("RayJobRefused", refused, _RETRY_S) from error
@@ -65,6 +65,17 @@ async def log(ctx: Context, job: Object) -> tuple[str, str]:
     if ctx.ray_logs is None or not status.get("dashboardURL") or not status.get("jobId"):
         return "", ""
     return await ctx.ray_logs.tail(status["dashboardURL"], status["jobId"]), ""
+
+
+async def _taken(ctx: Context, job: Object) -> errors.OperatorError:
+    """What to say of another RayJob under the name: that of a TrainingJob that was deleted just now is going."""
+    metadata = job["metadata"]
+    found = await ctx.cluster.get_ray_job(metadata["namespace"], metadata["name"])
+    if found is None or found["metadata"].get("deletionTimestamp"):
+        going = "The RayJob of a former TrainingJob of this name is being deleted."
+        return NotYetError("WaitingForDeletion", going, _GOING_S)
+    taken = f"A RayJob named {metadata['name']} belongs to something else: delete it, or rename this object."
+    return StalledError("RayJobNameTaken", taken, _RETRY_S)
 
 
 async def _ours(ctx: Context, job: Object) -> Object | None:

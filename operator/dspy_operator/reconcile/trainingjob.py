@@ -11,7 +11,7 @@ from typing import Protocol
 
 from dspy_operator import errors, names
 from dspy_operator.desired.rayjob import LINGER_S
-from dspy_operator.errors import StalledError
+from dspy_operator.errors import NotYetError, StalledError
 from dspy_operator.names import Key
 from dspy_operator.reconcile import training_rayjob, training_slurm
 from dspy_operator.reconcile.context import Context, Pace, earliest, expire, write_status
@@ -22,6 +22,8 @@ from dspy_operator.status.training import Run, conditions
 from dspy_operator.store import Object
 
 _STOP_POLL_S = 1.0
+_STOP_S = 90.0
+_STOP_LONG_POLL_S = 5.0
 _UNREACHABLE_S = 10.0
 _RETRY_CAP_S = 360.0
 _LATE = ("DeadlineExceeded", "The job was active longer than spec.activeDeadlineSeconds.")
@@ -67,8 +69,17 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         return await training_slurm.release(ctx, job)
     if is_true(job, "Complete") or is_true(job, "Failed"):
         return await _clean_up(ctx, job)
+    return await _try(ctx, job)
+
+
+async def _try(ctx: Context, job: Object) -> float | None:
+    """One pass, whose obstacles the status tells."""
     try:
         return await _advance(ctx, job)
+    except NotYetError as error:
+        job = _stored(ctx, job)
+        waits = conditions("Reconciling", error.reason, error.message, submitted=is_true(job, "Submitted"))
+        return earliest(error.retry_s, await _write(ctx, job, "Pending", waits, {}))
     except StalledError as error:
         return earliest(error.retry_s, await _stalled(ctx, job, error.reason, error.message))
     except errors.ServiceError as error:
@@ -140,7 +151,8 @@ async def _next(ctx: Context, job: Object, backend: Backend, run: Run | None) ->
     """After an attempt that ended or was suspended: waits until nothing of it is left, then begins the next one."""
     job, _ = await _remember(ctx, job, backend, run)
     if not await backend.stop(ctx, job):
-        return _STOP_POLL_S
+        return _until_it_ends(ctx, job)
+    ctx.paces.setdefault(job["metadata"]["uid"], Pace()).stopping_since = None
     job, again_s = await _remember(ctx, job, backend, await backend.look(ctx, job))
     if again_s is not None:
         return again_s
@@ -151,6 +163,19 @@ async def _next(ctx: Context, job: Object, backend: Backend, run: Run | None) ->
         return await _end(ctx, job, "Failed", refused, {})
     wait_s = _retry_in_s(ctx, job)
     return wait_s if wait_s > 0 else await _start(ctx, job)
+
+
+def _until_it_ends(ctx: Context, job: Object) -> float:
+    """When to look again for the end of a run. Raises StalledError where that has taken long."""
+    pace = ctx.paces.setdefault(job["metadata"]["uid"], Pace())
+    pace.stopping_since = pace.stopping_since or ctx.now()
+    if (ctx.now() - pace.stopping_since).total_seconds() < _STOP_S:
+        return _STOP_POLL_S
+    whose = "the orchestrator reach Slurm" if job["spec"]["backend"] == "Slurm" else "KubeRay's operator run"
+    message = (
+        f"The former run was told to end and is still there: does {whose}? This goes on once it is gone."
+    )
+    raise StalledError("RunDoesNotEnd", message, _STOP_LONG_POLL_S)
 
 
 async def _remember(
