@@ -80,11 +80,15 @@ class Batch(RuleBasedStateMachine):
     def end(self, data: st.DataObject, exit_code: int) -> None:
         """A command ends, and the watch shows it."""
         name = data.draw(st.sampled_from(self._alive()))
-        index = pods.index_of(self.world.cluster.pods[name])
+        pod = self.world.cluster.pods[name]
+        index = pods.index_of(pod)
+        given_back = ledgers.read(self._task()).knows_end_of(index, pods.attempt_of(pod))
         report = result() if exit_code == 0 else result(exit_code=exit_code, reason="NonZeroExit")
         status = terminated("task", exit_code, json.dumps(report))
         self._show(name, phase="Failed" if exit_code else "Succeeded", status=self._at_now(status))
         self.ended.add(name)
+        if given_back:
+            return  # at the user's wish, while its pod could not be deleted: it counts as nothing
         if exit_code == 0:
             self.succeeded.add(index)
         else:
@@ -112,8 +116,7 @@ class Batch(RuleBasedStateMachine):
         """The operator is killed; the watch may show the task before its pods."""
         self.world.restart(TASK)
         if pods_first:
-            for pod in self.world.cluster.pods.values():
-                self.world.ctx.store.put(PODS, pod)
+            self._show_all()
 
     @rule(writes=st.integers(0, 4), killed=st.booleans())
     def look_while_the_apiserver_fails(self, writes: int, killed: bool) -> None:
@@ -169,6 +172,7 @@ class Batch(RuleBasedStateMachine):
         if self.world.ctx.store.get(TASK) is None:
             return
         self._edit(parallelism=3, suspend=False)
+        self._show_all()
         limit = self._task()["spec"]["backoffLimit"]
         for _ in range(PASSES):
             self.world.time += timedelta(seconds=1)
@@ -208,6 +212,11 @@ class Batch(RuleBasedStateMachine):
     def _alive(self) -> list[str]:
         """Pods whose command may still begin, or go on."""
         return [name for name in self.world.cluster.pods if name not in {*self.ended, *self._leaving()}]
+
+    def _show_all(self) -> None:
+        """The watch catches up."""
+        for pod in self.world.cluster.pods.values():
+            self.world.ctx.store.put(PODS, pod)
 
     def _leaving(self) -> list[str]:
         return [
