@@ -20,14 +20,23 @@ import (
 
 // Store is what a leader needs of a queue; package queuetest says what it must hold to.
 type Store interface {
+	Lease
+	Log
+}
+
+// Lease says who leads.
+type Lease interface {
 	Lead(ctx context.Context, term queue.Term) (queue.Term, error)
 	Resign(ctx context.Context, term queue.Term, unbegun []queue.Entry) error
+}
+
+// Log is what there is to do, and what became of it.
+type Log interface {
 	Adopt(ctx context.Context, cursor string, mine bool) ([]queue.Entry, string, error)
 	Next(ctx context.Context, limit int, block time.Duration) ([]queue.Entry, error)
 	Wanted(ctx context.Context, entries []queue.Entry) ([]bool, error)
 	Begin(ctx context.Context, term queue.Term, entries []queue.Entry) ([]*queue.Task, error)
-	Record(ctx context.Context, term queue.Term, changes []queue.Change) error
-	RecordAgain(ctx context.Context, term queue.Term, changes []queue.Change) error
+	Record(ctx context.Context, term queue.Term, changes []queue.Change, again bool) error
 }
 
 // Place is a backend with what bounds its attempts.

@@ -328,26 +328,13 @@ func (c *client) Begin(ctx context.Context, term queue.Term, entries []queue.Ent
 	return tasks, err
 }
 
-// Record implements Store.
-func (c *client) Record(ctx context.Context, term queue.Term, changes []queue.Change) error {
+// Record implements Log.
+func (c *client) Record(ctx context.Context, term queue.Term, changes []queue.Change, again bool) error {
 	return c.do(ctx, "record", func() error {
 		if term.Epoch != c.epoch {
 			return fmt.Errorf("recording: %w", queue.ErrFenced)
 		}
-		for _, change := range changes {
-			c.apply(change)
-		}
-		return nil
-	})
-}
-
-// RecordAgain implements Store.
-func (c *client) RecordAgain(ctx context.Context, term queue.Term, changes []queue.Change) error {
-	return c.do(ctx, "record", func() error {
-		if term.Epoch != c.epoch {
-			return fmt.Errorf("recording: %w", queue.ErrFenced)
-		}
-		if c.recorded(changes) {
+		if again && c.recorded(changes) {
 			return nil
 		}
 		for _, change := range changes {

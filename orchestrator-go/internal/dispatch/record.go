@@ -100,9 +100,9 @@ func (r *reign) letGo(c queue.Change) {
 // It reports false when another process leads, which has it done again.
 func (r *reign) insist(changes []queue.Change) bool {
 	var last time.Time // after the end of everything
-	for record := r.store.Record; ; record = r.store.RecordAgain {
+	for again := false; ; again = true {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ruling), recordTimeout)
-		err := record(ctx, r.term, changes)
+		err := r.store.Record(ctx, r.term, changes, again)
 		cancel()
 		switch {
 		case err == nil:

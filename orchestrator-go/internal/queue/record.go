@@ -22,8 +22,16 @@ type Change struct {
 }
 
 // Record writes changes in one transaction; what has ended stays as it is. After any error but ErrFenced they may have
-// been written, or not: RecordAgain is to follow. Errors: ErrFenced when the term has ended, and nothing was written.
-func (q *Redis) Record(ctx context.Context, term Term, changes []Change) error {
+// been written, or not: they are to be recorded `again`, which is harmless where they were; without that word, a dead
+// letter that was put back meanwhile would end once more. Errors: ErrFenced when the term has ended, and nothing was
+// written.
+func (q *Redis) Record(ctx context.Context, term Term, changes []Change, again bool) error {
+	if again {
+		recorded, err := q.recorded(ctx, changes)
+		if err != nil || recorded {
+			return err
+		}
+	}
 	writes, keys, err := q.prepare(changes)
 	if err != nil {
 		return err
@@ -58,16 +66,6 @@ func (q *Redis) Record(ctx context.Context, term Term, changes []Change) error {
 		return fmt.Errorf("recording: %w", err)
 	}
 	return nil
-}
-
-// RecordAgain writes changes unless an earlier call has, the reply to which was lost. To write them twice would end a
-// dead letter that was put back meanwhile. Errors: as those of Record.
-func (q *Redis) RecordAgain(ctx context.Context, term Term, changes []Change) error {
-	recorded, err := q.recorded(ctx, changes)
-	if err != nil || recorded {
-		return err
-	}
-	return q.Record(ctx, term, changes)
 }
 
 // recorded says whether changes were written, by what the ends among them settle: without any, twice is as good as once.

@@ -51,7 +51,7 @@ func (l *leader) begin(entries ...queue.Entry) []*queue.Task {
 
 func (l *leader) record(changes ...queue.Change) {
 	l.t.Helper()
-	check(l.t, l.Record(l.t.Context(), l.term, changes))
+	check(l.t, l.Record(l.t.Context(), l.term, changes, false))
 }
 
 // adopt is all that has not ended.

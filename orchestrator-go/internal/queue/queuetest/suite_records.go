@@ -38,12 +38,12 @@ func recordAgainAfterARevival(t *testing.T, open opener) {
 	l := lead(t, q)
 	changes := []queue.Change{end(l.one(), queue.Dead, nil), end(l.one(), queue.Succeeded, nil)}
 	for range 2 { // the first time nothing was written
-		check(t, l.RecordAgain(t.Context(), l.term, changes))
+		check(t, l.Record(t.Context(), l.term, changes, true))
 		expect(t, q, ids[0], queue.Dead, 1)
 	}
 	_, err := q.Revive(t.Context(), ids[0])
 	check(t, err)
-	check(t, l.RecordAgain(t.Context(), l.term, changes))
+	check(t, l.Record(t.Context(), l.term, changes, true))
 	expect(t, q, ids[0], queue.Queued, 0)
 	expect(t, q, ids[1], queue.Succeeded, 1)
 	if tasks := l.begin(l.one()); tasks[0] == nil {
@@ -62,7 +62,7 @@ func recordAgainAfterAMove(t *testing.T, open opener) {
 	l := lead(t, q)
 	e := l.one()
 	l.record(queue.Change{Task: e.Task, Move: &e})
-	check(t, l.RecordAgain(t.Context(), l.term, []queue.Change{end(e, queue.Succeeded, nil)}))
+	check(t, l.Record(t.Context(), l.term, []queue.Change{end(e, queue.Succeeded, nil)}, true))
 	expect(t, q, ids[0], queue.Succeeded, 1)
 	if tasks := l.begin(l.one()); tasks[0] != nil {
 		t.Errorf("the entry that was appended again asks for %+v", tasks[0])
@@ -76,7 +76,7 @@ func recordWhole(t *testing.T, open opener) {
 	parent, child := stale.one(), stale.one()
 	fresh := lead(t, other)
 	both := []queue.Change{end(child, queue.Succeeded, nil), {Task: parent.Task, Standing: &queue.Standing{State: queue.Waiting, Children: queue.Children{Succeeded: 1}}}}
-	if err := stale.Record(t.Context(), stale.term, both); !errors.Is(err, queue.ErrFenced) {
+	if err := stale.Record(t.Context(), stale.term, both, false); !errors.Is(err, queue.ErrFenced) {
 		t.Fatal(err)
 	}
 	expect(t, q, ids[0], queue.Queued, 0)

@@ -69,7 +69,7 @@ func fenced(t *testing.T, open opener) {
 	e := stale.one()
 	stale.begin(e)
 	fresh := lead(t, other)
-	err := stale.Record(t.Context(), stale.term, []queue.Change{end(e, queue.Failed, &queue.Result{Stdout: strings.Repeat("s", mebibyte)})})
+	err := stale.Record(t.Context(), stale.term, []queue.Change{end(e, queue.Failed, &queue.Result{Stdout: strings.Repeat("s", mebibyte)})}, false)
 	if !errors.Is(err, queue.ErrFenced) {
 		t.Fatalf("a leader that was replaced recorded: %v", err)
 	}
