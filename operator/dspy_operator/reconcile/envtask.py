@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from dspy_operator import names
+from dspy_operator import backoff, names
 from dspy_operator.desired.envtask_pod import envtask_pod
 from dspy_operator.errors import StalledError
 from dspy_operator.names import Key
@@ -23,9 +23,6 @@ from dspy_operator.status.envtask import judge
 from dspy_operator.status.envtask_fields import conditions, result_fields
 from dspy_operator.status.outcome import Kind, Outcome, Progress, ours
 from dspy_operator.store import Loss, Object
-
-MAX_START_RETRIES = 3
-_RETRY_CAP_S = 360.0
 
 
 async def reconcile(ctx: Context, key: Key) -> float | None:
@@ -122,7 +119,7 @@ async def _conclude(ctx: Context, task: Object, attempt: int, outcome: Outcome) 
         return await _end(ctx, task, "Complete", outcome, {**fields, "succeeded": 1})
     if outcome.kind is Kind.FATAL or failed > task["spec"].get("backoffLimit", 0):
         return await _end(ctx, task, "Failed", outcome, fields)
-    if outcome.kind is Kind.NOT_STARTED and unstarted > MAX_START_RETRIES:
+    if outcome.kind is Kind.NOT_STARTED and unstarted > backoff.MAX_START_RETRIES:
         tried = f"{outcome.message} (the command could not be started {unstarted} times)"
         return await _end(ctx, task, "Failed", replace(outcome, message=tried), fields)
     wait_s = _retry_in_s(ctx, outcome, unstarted if outcome.kind is Kind.NOT_STARTED else failed)
@@ -221,5 +218,5 @@ def _failures(task: Object, attempt: int, outcome: Outcome) -> int:
 def _retry_in_s(ctx: Context, outcome: Outcome, failures: int) -> float:
     if outcome.at is None:
         return 0.0  # nobody knows when it ended, so it was before the operator's latest start
-    delay_s = min(_RETRY_CAP_S, ctx.settings.retry_seconds * 2.0 ** max(0, failures - 1))
+    delay_s = backoff.delay_s(ctx.settings.retry_seconds, failures)
     return delay_s - (ctx.now() - outcome.at).total_seconds()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dspy_operator import errors, names
+from dspy_operator import backoff, errors, names
 from dspy_operator.desired.rayjob import LINGER_S
 from dspy_operator.errors import NotYetError, StalledError
 from dspy_operator.names import Key
@@ -25,7 +25,6 @@ _STOP_POLL_S = 1.0
 _STOP_S = 90.0
 _STOP_LONG_POLL_S = 5.0
 _UNREACHABLE_S = 10.0
-_RETRY_CAP_S = 360.0
 _LATE = ("DeadlineExceeded", "The job was active longer than spec.activeDeadlineSeconds.")
 # Fields that one pass leaves as another wrote them. Those of the newest run go when the next one begins.
 _KEPT = ("attempts", "failures", "activeSeconds", "jobState")
@@ -359,7 +358,5 @@ def _retry_in_s(ctx: Context, job: Object) -> float:
     status = job["status"]
     if status["jobState"] == "Suspended" or "completionTime" not in status:
         return 0.0
-    delay_s: float = min(
-        _RETRY_CAP_S, ctx.settings.retry_seconds * 2.0 ** max(0, status.get("failures", 0) - 1)
-    )
+    delay_s = backoff.delay_s(ctx.settings.retry_seconds, status.get("failures", 0))
     return delay_s - (ctx.now() - parse_time(status["completionTime"])).total_seconds()

@@ -6,14 +6,13 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from dspy_operator import names
+from dspy_operator import backoff, names
 from dspy_operator.status import pods
 from dspy_operator.status.envtask import judge
 from dspy_operator.status.ledger import Ledger, Run
 from dspy_operator.status.outcome import Kind, Outcome, Progress, ours
 from dspy_operator.store import Loss, Object
 
-RETRY_CAP_S = 360.0
 # Runs between two attempts each have an entry in the status: with more of them than this, nothing new is started.
 MAX_REPEATED = 1000
 
@@ -129,7 +128,7 @@ def _wait_s(run: Run, base_s: float, now: datetime) -> float:
     failures = max(run.failed, run.unstarted)
     if run.last_end is None or failures == 0:
         return 0.0
-    delay = timedelta(seconds=min(RETRY_CAP_S, base_s * 2.0 ** (failures - 1)))
+    delay = timedelta(seconds=backoff.delay_s(base_s, failures))
     return (run.last_end + delay - now).total_seconds()
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from dspy_operator.backoff import MAX_START_RETRIES
 from dspy_operator.status.conditions import parse_time, timestamp
 from dspy_operator.status.indexes import compress, expand
 from dspy_operator.status.outcome import Kind, Outcome
 from dspy_operator.store import Object
 
-MAX_START_RETRIES = 3
 _RECENT_FAILURES = 10
 _TAIL_CHARACTERS = 256
 
