@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,7 +103,7 @@ func (r *reign) runSafely(a *attempt) (result *queue.Result, err error) {
 			}
 		}
 	}()
-	place, found := r.places[or(a.task.Spec.Backend)]
+	place, found := r.places[cmp.Or(a.task.Spec.Backend, queue.RunnerBackend)]
 	if !found {
 		return nil, &backend.Rejected{
 			Code: "BackendUnknown", Message: fmt.Sprintf("this orchestrator has no backend %q; its settings name those it has", a.task.Spec.Backend),

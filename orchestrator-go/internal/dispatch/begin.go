@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -74,7 +75,7 @@ func (r *reign) acquire(e queue.Entry) *attempt {
 	if a.cost > 0 && r.bytes > 0 && r.bytes+a.cost > r.opt.MaxBytes {
 		return nil
 	}
-	place := r.places[or(e.Meta.Backend)]
+	place := r.places[cmp.Or(e.Meta.Backend, queue.RunnerBackend)]
 	for _, l := range []limit.Limiter{place.Limit, place.Classes[e.Meta.Class]} {
 		if l == nil {
 			continue

@@ -6,6 +6,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -141,13 +142,8 @@ func (d *Dispatcher) Leading() (view schedule.View, since time.Time, leads bool)
 	return r.machine.View(), r.since, true
 }
 
-func (d *Dispatcher) resumes(backend string) bool { return d.places[or(backend)].Resumes }
-
-func or(backend string) string {
-	if backend == "" {
-		return queue.RunnerBackend
-	}
-	return backend
+func (d *Dispatcher) resumes(backend string) bool {
+	return d.places[cmp.Or(backend, queue.RunnerBackend)].Resumes
 }
 
 // pause waits for a duration; it reports false when ctx ended first.

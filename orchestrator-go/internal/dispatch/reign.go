@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -246,7 +247,7 @@ func (r *reign) reap(stop schedule.Stop) {
 	case <-r.taking.Done():
 		return
 	}
-	if reaper, can := r.places[or(stop.Backend)].Backend.(backend.Reaper); can {
+	if reaper, can := r.places[cmp.Or(stop.Backend, queue.RunnerBackend)].Backend.(backend.Reaper); can {
 		err := reaper.Reap(r.taking, stop.Task)
 		if r.taking.Err() != nil {
 			return

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,7 +104,7 @@ func (a *API) among(ctx context.Context, asked string) (string, error) {
 // owner is the tenant of a new task: the one asked for where the client may, or their own.
 func (a *API) owner(ctx context.Context, asked string) (string, error) {
 	who := principal(ctx)
-	tenant := or(asked, who.Tenant)
+	tenant := cmp.Or(asked, who.Tenant)
 	if tenant == "" && !who.Admin {
 		return "", fail(422, "TenantRequired", "Your token has no tenant of its own: say whose the task is, \"tenant\": \"<namespace>\".")
 	}

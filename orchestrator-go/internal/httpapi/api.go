@@ -3,6 +3,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -64,7 +65,7 @@ func NewAPI(o Options) *API {
 	o.Log = o.Log.With("component", "httpapi")
 	a := &API{
 		Options: o, bodies: semaphore.NewWeighted(maxBodies),
-		watch: newWatch(o.Tasks.GetMany, or(o.MaxStreams, defaultStreams), o.Log),
+		watch: newWatch(o.Tasks.GetMany, cmp.Or(o.MaxStreams, defaultStreams), o.Log),
 	}
 	a.measure()
 	mux := http.NewServeMux()

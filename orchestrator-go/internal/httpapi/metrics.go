@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"time"
@@ -25,5 +26,5 @@ func (a *API) observe(route string, w *statusWriter, began time.Time) {
 	if w.Header().Get("Content-Type") == eventStream && w.status == http.StatusOK {
 		return
 	}
-	a.took.WithLabelValues(or(route, "none"), strconv.Itoa(w.status)).Observe(time.Since(began).Seconds())
+	a.took.WithLabelValues(cmp.Or(route, "none"), strconv.Itoa(w.status)).Observe(time.Since(began).Seconds())
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
 	"regexp"
 	"time"
@@ -51,7 +52,7 @@ func (a *API) limited(next http.Handler) http.Handler {
 func (a *API) traced(routes *http.ServeMux, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, route := routes.Handler(r)
-		ctx, span := telemetry.Begin(telemetry.Remote(r.Context(), r.Header), or(route, r.Method), trace.SpanKindServer,
+		ctx, span := telemetry.Begin(telemetry.Remote(r.Context(), r.Header), cmp.Or(route, r.Method), trace.SpanKindServer,
 			attribute.String("http.request.method", r.Method), attribute.String("url.path", r.URL.Path))
 		defer span.End()
 		id := r.Header.Get("X-Request-Id")

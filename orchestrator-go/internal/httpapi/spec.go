@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"time"
@@ -74,8 +75,8 @@ type Slurm struct {
 func (s TaskSpec) spec(tenant string, now time.Time) queue.Spec {
 	spec := queue.Spec{
 		Argv: s.Argv, Cwd: s.Cwd, Env: s.Env, Stdin: s.Stdin, Noop: s.Noop,
-		TimeoutMS: or(s.TimeoutMS, defaultTimeout), OutputLimitBytes: or(s.OutputLimitBytes, defaultOutput),
-		Class: or(s.Class, queue.Short), MaxAttempts: or(s.MaxAttempts, defaultAttempts), IdempotencyKey: keyOf(tenant, s.IdempotencyKey),
+		TimeoutMS: cmp.Or(s.TimeoutMS, defaultTimeout), OutputLimitBytes: cmp.Or(s.OutputLimitBytes, defaultOutput),
+		Class: cmp.Or(s.Class, queue.Short), MaxAttempts: cmp.Or(s.MaxAttempts, defaultAttempts), IdempotencyKey: keyOf(tenant, s.IdempotencyKey),
 		Tenant: tenant, Priority: s.Priority, NotBefore: moment(s.NotBefore, s.DelayMS, now), Deadline: moment(s.Deadline, s.DeadlineMS, now),
 		Parent: s.Parent, Scope: s.Scope, BudgetMS: s.BudgetMS, Workspace: s.Workspace,
 	}
@@ -174,12 +175,4 @@ func (s TaskSpec) checkPlace() error {
 		return errors.New("a scope runs nothing; leave out backend, workspace and limit")
 	}
 	return nil
-}
-
-func or[T comparable](value, fallback T) T {
-	var zero T
-	if value == zero {
-		return fallback
-	}
-	return value
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"time"
 
 	"dspyagent.io/orchestrator/internal/queue"
@@ -72,7 +73,7 @@ func present(t queue.Task) Task {
 	s := t.Spec
 	shown := Task{
 		ID: t.ID, State: t.State, Tenant: s.Tenant, Argv: s.Argv, Noop: s.Noop, Scope: s.Scope, Class: s.Class,
-		Priority: s.Priority, Backend: or(s.Backend, queue.RunnerBackend), Place: t.Place, Workspace: s.Workspace,
+		Priority: s.Priority, Backend: cmp.Or(s.Backend, queue.RunnerBackend), Place: t.Place, Workspace: s.Workspace,
 		Parent: s.Parent, BudgetMS: s.BudgetMS, SpentMS: t.SpentMS, Attempts: t.Attempts, Max: s.MaxAttempts,
 		History: presentHistory(t.History), Result: t.Result, Error: t.Fault, CreatedAt: t.CreatedAt,
 		NotBefore: known(s.NotBefore), Deadline: known(s.Deadline), StartedAt: t.StartedAt, FinishedAt: t.FinishedAt,

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"container/heap"
 
 	"dspyagent.io/orchestrator/internal/queue"
@@ -32,14 +33,7 @@ type lanes struct {
 }
 
 func keyOf(t *task) laneKey {
-	return laneKey{or(t.entry.Meta.Backend, queue.RunnerBackend), t.entry.Meta.Class}
-}
-
-func or(value, fallback string) string {
-	if value == "" {
-		return fallback
-	}
-	return value
+	return laneKey{cmp.Or(t.entry.Meta.Backend, queue.RunnerBackend), t.entry.Meta.Class}
 }
 
 func (l *lanes) of(t *task) *lane {

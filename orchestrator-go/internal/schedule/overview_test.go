@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"maps"
 
 	"dspyagent.io/orchestrator/internal/queue"
@@ -11,7 +12,7 @@ func (w *world) recount() {
 	w.t.Helper()
 	want := map[Share]Count{}
 	for _, t := range w.machine.tasks {
-		share := Share{t.entry.Meta.Tenant, or(t.entry.Meta.Backend, queue.RunnerBackend), t.entry.Meta.Class}
+		share := Share{t.entry.Meta.Tenant, cmp.Or(t.entry.Meta.Backend, queue.RunnerBackend), t.entry.Meta.Class}
 		n := want[share]
 		n.add(t.phase, 1)
 		want[share] = n

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -184,7 +185,7 @@ func (a *anything) pick(t *rapid.T) {
 func (a *anything) fair(e queue.Entry, lane laneKey, begun map[string]int) {
 	running := map[string]int{}
 	for id := range begun {
-		if m := a.metas[id]; (laneKey{or(m.Backend, queue.RunnerBackend), m.Class}) == lane {
+		if m := a.metas[id]; (laneKey{cmp.Or(m.Backend, queue.RunnerBackend), m.Class}) == lane {
 			running[m.Tenant]++
 		}
 	}
@@ -221,7 +222,7 @@ func (a *anything) counts() {
 	lanes, keys := map[laneKey]int{}, map[string]int{}
 	for id := range a.running {
 		m := a.metas[id]
-		lanes[laneKey{or(m.Backend, queue.RunnerBackend), m.Class}]++
+		lanes[laneKey{cmp.Or(m.Backend, queue.RunnerBackend), m.Class}]++
 		if m.LimitKey != "" {
 			keys[m.Tenant+"\x00"+m.LimitKey]++
 		}
